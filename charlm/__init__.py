@@ -1,0 +1,27 @@
+"""charlm: a character-level language model, done properly.
+
+>>> import charlm
+>>> model = charlm.load("gpt")
+>>> for step in charlm.stream(model, prompt="ROMEO:", max_new_chars=200, temperature=0.8, seed=1):
+...     print(step.char, end="")
+"""
+
+from charlm.checkpoints import load
+from charlm.corpus import Corpus, get_batch, load_corpus
+from charlm.errors import CharlmError
+from charlm.evaluation import evaluate
+from charlm.sampling import Step, stream
+from charlm.tokenizer import CharTokenizer, UnknownCharacterError
+
+__all__ = [
+    "CharTokenizer",
+    "CharlmError",
+    "Corpus",
+    "Step",
+    "UnknownCharacterError",
+    "evaluate",
+    "get_batch",
+    "load",
+    "load_corpus",
+    "stream",
+]

@@ -1,0 +1,173 @@
+"""Trained models as folders: `model.safetensors` (weights) and `config.json` (all the rest).
+
+Nothing is ever unpickled, and nothing is allocated before the sizes in both files agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from charlm.errors import CharlmError
+from charlm.files import write_atomically
+from charlm.models import (
+    AttentionConfig,
+    AttentionLanguageModel,
+    BigramConfig,
+    BigramLanguageModel,
+    LanguageModel,
+)
+from charlm.tokenizer import CharTokenizer
+
+CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+FORMAT = "charlm 1"
+MAX_WEIGHTS_BYTES = 200_000_000
+MAX_CONFIG_BYTES = 4_000_000
+
+ARCHITECTURES: dict[str, tuple[type, type[LanguageModel]]] = {
+    "bigram": (BigramConfig, BigramLanguageModel),
+    "attention": (AttentionConfig, AttentionLanguageModel),
+}
+
+
+def build(architecture: str, tokenizer: CharTokenizer, sizes: dict[str, Any], seed: int) -> LanguageModel:
+    """A new model of `architecture` with random weights, the same for the same seed.
+
+    `sizes` are the fields of its configuration but `vocab_size`. Raises `CharlmError` if they do
+    not fit together.
+    """
+    config_type, model_type = ARCHITECTURES[architecture]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = model_type(config_type(vocab_size=tokenizer.vocab_size, **sizes))
+    model.tokenizer = tokenizer
+    return model
+
+
+def save(model: LanguageModel, record: dict[str, Any], folder: Path) -> None:
+    """Writes `model` to `folder`, with a `record` of how it was made (any JSON).
+
+    The configuration names the weights by their hash and is written last, so that a crash between
+    the two cannot leave a pair that loads wrongly. Raises `CharlmError` if writing fails.
+    """
+    weights = save_tensors({name: t.contiguous() for name, t in model.state_dict().items()})
+    architecture = next(name for name, (_, t) in ARCHITECTURES.items() if isinstance(model, t))
+    description = {
+        "format": FORMAT,
+        "architecture": architecture,
+        "config": asdict(model.config),
+        "vocab": model.tokenizer.vocab,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "record": record,
+    }
+    write_atomically(folder / WEIGHTS, weights)
+    write_atomically(folder / CONFIG, json.dumps(description, indent=2).encode())
+
+
+def names() -> list[str]:
+    """The checkpoints that come with charlm, alphabetically."""
+    if not CHECKPOINTS.is_dir():
+        return []
+    return sorted(path.parent.name for path in CHECKPOINTS.glob(f"*/{CONFIG}"))
+
+
+def find(name: str | os.PathLike[str]) -> Path:
+    """The folder of the checkpoint called `name` under checkpoints/, or at the path `name`.
+
+    Raises `CharlmError` if there is neither.
+    """
+    if str(name) in names():
+        return CHECKPOINTS / name
+    folder = Path(name)
+    if not (folder / CONFIG).is_file():
+        raise CharlmError(
+            f"There is no checkpoint {str(name)!r}: it is neither one of {', '.join(names()) or 'none'} "
+            f"nor a folder with a {CONFIG}."
+        )
+    return folder
+
+
+def load(name: str | os.PathLike[str]) -> LanguageModel:
+    """The trained model called `name` under checkpoints/, or in the folder `name`, in eval mode.
+
+    Its `tokenizer` and the `record` of its training come with it. Raises `CharlmError`, saying what
+    is wrong, for a file that is missing, truncated, foreign or that does not fit its configuration.
+    """
+    folder = find(name)
+    description = read_description(folder)
+    config_type, model_type = ARCHITECTURES[description["architecture"]]
+    weights_path = folder / WEIGHTS
+    weights = _read(weights_path, MAX_WEIGHTS_BYTES)
+    if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
+        raise CharlmError(f"{weights_path} is damaged or belongs to another {CONFIG}: its sha256 differs.")
+    try:
+        tensors = load_tensors(weights)
+    except SafetensorError as error:
+        raise CharlmError(f"{weights_path} is not a whole safetensors file ({error}).") from error
+    try:
+        tokenizer = CharTokenizer(description["vocab"])
+        config = config_type(**description["config"])
+        if config.vocab_size != tokenizer.vocab_size:
+            raise CharlmError(
+                f"its vocabulary has {tokenizer.vocab_size} characters, not {config.vocab_size}."
+            )
+        with torch.device("meta"):
+            expected = {k: v.shape for k, v in model_type(config).state_dict().items()}
+    except (CharlmError, TypeError) as error:
+        raise CharlmError(f"{folder / CONFIG} describes no model: {error}") from error
+    if {k: v.shape for k, v in tensors.items()} != expected:
+        raise CharlmError(f"{weights_path} does not hold the weights that {CONFIG} describes.")
+    if not all(t.dtype == torch.float32 and t.isfinite().all() for t in tensors.values()):
+        raise CharlmError(f"{weights_path} holds weights that are not finite float32 numbers.")
+    model = model_type(config)
+    model.load_state_dict(tensors)
+    model.tokenizer, model.record = tokenizer, description["record"]
+    return model.eval()
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The parsed configuration of the checkpoint in `folder`, its weights unread.
+
+    Raises `CharlmError` if it is not a charlm configuration.
+    """
+    path = folder / CONFIG
+    try:
+        description = json.loads(_read(path, MAX_CONFIG_BYTES))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise CharlmError(f"{path} is not JSON ({error}).") from error
+    types = {
+        "architecture": str,
+        "config": dict,
+        "vocab": str,
+        "weights_sha256": str,
+        "record": dict,
+    }
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise CharlmError(f"{path} is not the configuration of a charlm model.")
+    for key, kind in types.items():
+        if not isinstance(description.get(key), kind):
+            raise CharlmError(f"{path} lacks its {key}, or it is of the wrong kind.")
+    if description["architecture"] not in ARCHITECTURES:
+        raise CharlmError(f"{path} names an unknown architecture, {description['architecture']!r}.")
+    return description
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise CharlmError(f"Cannot read {path}: {error.strerror}.") from error
+    if len(data) > limit:
+        raise CharlmError(f"{path} is larger than {limit:,} bytes.")
+    return data

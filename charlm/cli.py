@@ -1,0 +1,218 @@
+"""`python -m charlm train | sample | evaluate`: the same functions, from a shell.
+
+Exit codes: 0 done, 1 a request that cannot be carried out (one sentence on stderr), 2 wrong usage,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from charlm import checkpoints
+from charlm.corpus import load_corpus
+from charlm.errors import CharlmError
+from charlm.evaluation import evaluate
+from charlm.presets import PRESETS
+from charlm.sampling import stream
+from charlm.tokenizer import CharTokenizer
+from charlm.training import Progress, Trainer
+
+STATE = "training.safetensors"
+SIZES = {"block_size": int, "n_layer": int, "n_head": int, "n_embd": int, "dropout": float}
+OPTIONS = {"steps": int, "batch_size": int, "learning_rate": float, "eval_interval": int, "seed": int}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    args = _parser().parse_args(arguments)
+    try:
+        args.run(args)
+    except CharlmError as error:
+        print(f"charlm: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has left, as `head` does; Python must not complain at exit.
+        sys.stdout = None
+        return 0
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m charlm", description="Character-level language models.")
+    commands = parser.add_subparsers(required=True, metavar="train | sample | evaluate")
+
+    def command(name: str, run: Any, summary: str, example: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            epilog=f"example: python -m charlm {example}",
+        )
+        sub.set_defaults(run=run)
+        sub.add_argument("--json", action="store_true", help="print the result as JSON")
+        return sub
+
+    def data(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--data", metavar="PATH", help="a UTF-8 text; default: $CHARLM_DATA, else Tiny Shakespeare"
+        )
+
+    sub = command("train", _train, "Train a model on a text.", "train small --data book.txt --out my-model")
+    sub.add_argument("preset", choices=PRESETS, help="which model, with its recipe")
+    data(sub)
+    sub.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to keep the checkpoint")
+    sub.add_argument(
+        "--resume", action="store_true", help="go on with an interrupted run of the same command"
+    )
+    sub.add_argument("--compile", action="store_true", help="use torch.compile (needs a C++ compiler)")
+    for name, kind in (SIZES | OPTIONS).items():
+        sub.add_argument(
+            "--" + name.replace("_", "-"), type=kind, metavar="N", help="instead of the preset's"
+        )
+
+    sub = command(
+        "sample", _sample, "Write text with a trained model.", "sample gpt --prompt ROMEO: --temperature 0.8"
+    )
+    sub.add_argument("name", help="a name under checkpoints/, or a folder")
+    sub.add_argument("--prompt", default="", help="the text to continue")
+    sub.add_argument("--max-new-chars", type=int, default=500, metavar="N")
+    sub.add_argument(
+        "--temperature", type=float, default=0.8, help="0 takes the likeliest character; default 0.8"
+    )
+    sub.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest only")
+    sub.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest that sum to P")
+    sub.add_argument("--seed", type=int, help="the same seed writes the same text")
+
+    sub = command("evaluate", _evaluate, "Measure the loss on the validation split.", "evaluate gpt --json")
+    sub.add_argument("name", help="a name under checkpoints/, or a folder")
+    data(sub)
+    return parser
+
+
+def _train(args: argparse.Namespace) -> None:
+    preset = PRESETS[args.preset]
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    allowed = {f.name for f in fields(checkpoints.ARCHITECTURES[preset.architecture][0])}
+    for name in SIZES:
+        if name in given and name not in allowed:
+            raise CharlmError(f"A {args.preset} model has no {name}.")
+    sizes = preset.sizes | {name: given[name] for name in SIZES if name in given}
+    options = replace(preset.options, **{name: given[name] for name in OPTIONS if name in given})
+
+    corpus = load_corpus(args.data)
+    tokenizer = CharTokenizer.from_text(corpus.text)
+    model = checkpoints.build(preset.architecture, tokenizer, sizes, options.seed)
+    trainer = Trainer(model, corpus, options, compiled=args.compile)
+    state = args.out / STATE
+    if args.resume:
+        trainer.restore(state)
+
+    bar = tqdm(total=options.steps, initial=trainer.step, unit="step", disable=None)
+    with bar, _interruption() as interrupted:
+        for progress in trainer.run():
+            bar.update(progress.step - bar.n)
+            bar.set_postfix_str(f"loss {progress.batch_loss:.3f}, {progress.chars_per_second:,.0f} chars/s")
+            if progress.evaluation is not None:
+                trainer.save(state)
+                bar.write(_evaluation_text(progress), file=sys.stderr)
+            if interrupted.is_set():
+                break
+
+    record = {
+        "command": "python -m charlm " + shlex.join(sys.argv[1:]),
+        "data": corpus.name,
+        "data_sha256": corpus.sha256,
+        "options": asdict(options),
+        "steps": trainer.step,
+        "seconds": trainer.seconds,
+        "train_loss": evaluate(trainer.average, trainer.train_data),
+        "val_loss": evaluate(trainer.average, trainer.val_data),
+        "parameters": model.parameter_count(),
+        "curve": trainer.curve,
+    }
+    checkpoints.save(trainer.average, record, args.out)
+    if trainer.step < options.steps:
+        trainer.save(state)
+        print(
+            f"charlm: stopped at step {trainer.step}; what it learned is in {args.out}, "
+            "and the same command with --resume goes on from there.",
+            file=sys.stderr,
+        )
+        raise KeyboardInterrupt
+    state.unlink(missing_ok=True)
+    if args.json:
+        print(json.dumps(record))
+    else:
+        print(f"{args.out}: validation loss {record['val_loss']:.4f} nats per character")
+
+
+def _evaluation_text(progress: Progress) -> str:
+    losses = progress.evaluation
+    return (
+        f"step {progress.step}: train {losses.train_loss:.4f}, val {losses.val_loss:.4f} "
+        f"({progress.seconds:.0f} s)\n{losses.sample}\n"
+    )
+
+
+@contextmanager
+def _interruption() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, so that a step is never left half done."""
+    event = threading.Event()
+    before = {s: signal.signal(s, lambda *_: event.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _sample(args: argparse.Namespace) -> None:
+    steps = stream(
+        checkpoints.load(args.name),
+        args.prompt,
+        max_new_chars=args.max_new_chars,
+        temperature=args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        seed=args.seed,
+    )
+    if args.json:
+        written = list(steps)
+        text = "".join(step.char for step in written)
+        print(json.dumps({"prompt": args.prompt, "text": text, "probs": [step.prob for step in written]}))
+        return
+    print(args.prompt, end="")
+    for step in steps:
+        print(step.char, end="", flush=True)
+    print()
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    model = checkpoints.load(args.name)
+    _, val_data = load_corpus(args.data).split(model.tokenizer)
+    result = {
+        "val_loss": evaluate(model, val_data),
+        "val_chars": len(val_data),
+        "parameters": model.parameter_count(),
+    }
+    if args.json:
+        print(json.dumps(result))
+    else:
+        print(
+            f"validation loss {result['val_loss']:.4f} nats per character over {result['val_chars']:,} "
+            f"characters, {result['parameters']:,} parameters"
+        )

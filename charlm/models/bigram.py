@@ -1,0 +1,45 @@
+"""The bigram model: each character alone predicts the next, through one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from charlm.models.base import LanguageModel
+
+
+@dataclass(frozen=True)
+class BigramConfig:
+    """`block_size` is only how many characters are scored together: the model looks at one."""
+
+    vocab_size: int
+    block_size: int = 8
+
+
+class BigramLanguageModel(LanguageModel):
+    """Row i of the table holds the logits of whatever follows character i (lecture: "bigram")."""
+
+    def __init__(self, config: BigramConfig):
+        super().__init__()
+        self.config = config
+        self.token_embedding_table = nn.Embedding(config.vocab_size, config.vocab_size)
+
+    def forward(self, idx: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        logits = self.token_embedding_table(idx)
+        if targets is None:
+            return logits, None
+        return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+    def new_cache(self, batch_size: int = 1) -> None:
+        return None
+
+    def decode(self, idx: Tensor, cache: None) -> Tensor:
+        return self.token_embedding_table(idx[:, -1])
+
+    @torch.no_grad()
+    def probabilities(self) -> Tensor:
+        """The table as probabilities, (vocab_size, vocab_size): row i sums to one."""
+        return self.token_embedding_table.weight.softmax(dim=-1)

@@ -1,0 +1,244 @@
+"""One training loop, for the command line, the page and the tests."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from charlm.corpus import Corpus, get_batch
+from charlm.errors import CharlmError
+from charlm.files import write_atomically
+from charlm.models import LanguageModel
+from charlm.sampling import stream
+
+SAMPLE_CHARS = 200
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train. `learning_rate` is AdamW's, for tables and gains; `muon_learning_rate` is for
+    the matrices inside the blocks. `average_decay` is how slowly the averaged weights move."""
+
+    steps: int = 2000
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    muon_learning_rate: float = 0.02
+    weight_decay: float = 0.1
+    warmup_steps: int = 50
+    average_decay: float = 0.99
+    eval_interval: int = 250
+    eval_blocks: int = 64
+    seed: int = 1337
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "eval_interval", "eval_blocks"):
+            if getattr(self, name) < 1:
+                raise CharlmError(f"{name} must be at least 1, not {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the averaged model can do: estimated losses in nats per character, and a sample."""
+
+    train_loss: float
+    val_loss: float
+    sample: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands after `step` of `steps` steps. `seconds` counts all the time so far,
+    `chars_per_second` only that of training."""
+
+    step: int
+    steps: int
+    batch_loss: float
+    seconds: float
+    chars_per_second: float
+    evaluation: Evaluation | None
+
+
+def build_optimizers(model: LanguageModel, options: TrainingOptions) -> list[torch.optim.Optimizer]:
+    """AdamW for everything, as in the lecture, but Muon for the matrices inside decoder blocks.
+
+    Muon (Jordan et al., 2024) makes the update of a matrix orthogonal, so that all its directions
+    learn equally fast.
+    """
+    matrices, others = [], []
+    for name, parameter in model.named_parameters():
+        in_block = name.startswith("layers.") and model.config.decoder
+        (matrices if in_block and parameter.ndim == 2 else others).append(parameter)
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(others, lr=options.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+    ]
+    if matrices:
+        optimizers.append(
+            torch.optim.Muon(matrices, lr=options.muon_learning_rate, weight_decay=options.weight_decay)
+        )
+    return optimizers
+
+
+def learning_rate_factor(step: int, options: TrainingOptions) -> float:
+    """A straight line up during the warm-up, then one down to zero (Defazio et al., 2023)."""
+    warmup = min(1.0, (step + 1) / max(1, options.warmup_steps))
+    return warmup * (1 - step / options.steps)
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 matrices faster than float32 ones."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
+class Trainer:
+    """A training run: `run` does the work, `save` and `restore` let it go on another day.
+
+    `model` is what is trained, `average` the moving average of its weights, which is the better
+    model at any time (Polyak & Juditsky, 1992) and the one to keep.
+    """
+
+    def __init__(
+        self, model: LanguageModel, corpus: Corpus, options: TrainingOptions, *, compiled: bool = False
+    ):
+        """`compiled` runs the model through torch.compile: a slow start, then faster steps.
+
+        Raises `CharlmError` if a split of the corpus is too short for one chunk.
+        """
+        self.model, self.corpus, self.options = model, corpus, options
+        self.average = copy.deepcopy(model)
+        self.optimizers = build_optimizers(model, options)
+        self.generator = torch.Generator().manual_seed(options.seed)
+        self.train_data, self.val_data = corpus.split(model.tokenizer)
+        self.step = 0
+        self.seconds = 0.0
+        self.curve: list[tuple[int, float, float, float]] = []
+        """(step, train loss, validation loss, seconds) of every evaluation so far."""
+        self._forward = torch.compile(model) if compiled else model
+        self._bfloat16 = has_fast_bfloat16()
+        for data in (self.train_data, self.val_data):
+            get_batch(data, 1, model.config.block_size)
+        torch.manual_seed(options.seed)
+
+    def run(self) -> Iterator[Progress]:
+        """Trains to the last step and tells after each one; stop by not asking for the next.
+
+        Every `eval_interval` steps, before the first and after the last, the average is evaluated.
+        """
+        began = time.perf_counter() - self.seconds
+        batch_chars = self.options.batch_size * self.model.config.block_size
+        chars_per_second = 0.0
+        loss = float("nan")
+        while True:
+            evaluated = self.curve and self.curve[-1][0] == self.step
+            due = self.step % self.options.eval_interval == 0 or self.step == self.options.steps
+            evaluation = self._evaluate() if due and not evaluated else None
+            self.seconds = time.perf_counter() - began
+            if evaluation is not None:
+                losses = evaluation.train_loss, evaluation.val_loss
+                self.curve.append((self.step, *losses, self.seconds))
+            yield Progress(self.step, self.options.steps, loss, self.seconds, chars_per_second, evaluation)
+            if self.step >= self.options.steps:
+                return
+            start = time.perf_counter()
+            loss = self._train_step()
+            chars_per_second = batch_chars / (time.perf_counter() - start)
+
+    def _train_step(self) -> float:
+        self.model.train()
+        factor = learning_rate_factor(self.step, self.options)
+        rates = (self.options.learning_rate, self.options.muon_learning_rate)
+        for optimizer, rate in zip(self.optimizers, rates):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * factor
+        x, y = get_batch(
+            self.train_data, self.options.batch_size, self.model.config.block_size, self.generator
+        )
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
+            _, loss = self._forward(x, y)
+        loss.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        # A young average forgets its random start: the decay grows with the number of steps.
+        decay = min(self.options.average_decay, self.step / (self.step + 9))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+        return loss.item()
+
+    @torch.no_grad()
+    def _evaluate(self) -> Evaluation:
+        self.average.eval()
+        losses = []
+        for data in (self.train_data, self.val_data):
+            # The same chunks every time, so that two evaluations differ by the model alone.
+            chunks = torch.Generator().manual_seed(self.options.seed)
+            x, y = get_batch(data, self.options.eval_blocks, self.model.config.block_size, chunks)
+            losses.append(self.average(x, y)[1].item())
+        steps = stream(self.average, max_new_chars=SAMPLE_CHARS, temperature=0.8, seed=self.options.seed)
+        return Evaluation(*losses, sample="".join(step.char for step in steps))
+
+    def save(self, path: Path) -> None:
+        """Writes all that `restore` needs to `path` (safetensors). Raises `CharlmError` if it cannot."""
+        description = {"step": self.step, "seconds": self.seconds, "curve": self.curve}
+        description |= self._identity()
+        write_atomically(path, save(self._state(), {"training": json.dumps(description)}))
+
+    def restore(self, path: Path) -> None:
+        """Goes on from what `save` wrote, step for step as if never interrupted.
+
+        Raises `CharlmError` if the file is unreadable or of a different run.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                description = json.loads(file.metadata()["training"])
+                state = {name: file.get_tensor(name) for name in file.keys()}
+        except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise CharlmError(f"{path} is not the state of a training run ({error}).") from error
+        for name, value in self._identity().items():
+            if description.get(name) != value:
+                raise CharlmError(
+                    f"{path} is the state of another run: its {name} is {description.get(name)}, not {value}."
+                )
+        self.step, self.seconds = description["step"], description["seconds"]
+        self.curve = [tuple(point) for point in description["curve"]]
+        self.model.load_state_dict(_under(state, "model"))
+        self.average.load_state_dict(_under(state, "average"))
+        for i, optimizer in enumerate(self.optimizers):
+            slots: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in _under(state, f"optimizer{i}").items():
+                parameter, slot = name.split(".")
+                slots.setdefault(int(parameter), {})[slot] = tensor
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
+        self.generator.set_state(state["generator"])
+        torch.set_rng_state(state["dropout_generator"])
+
+    def _identity(self) -> dict[str, object]:
+        return {
+            "config": asdict(self.model.config),
+            "options": asdict(self.options),
+            "data_sha256": self.corpus.sha256,
+        }
+
+    def _state(self) -> dict[str, Tensor]:
+        state = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        state |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        for i, optimizer in enumerate(self.optimizers):
+            for parameter, slots in optimizer.state_dict()["state"].items():
+                state |= {f"optimizer{i}.{parameter}.{slot}": t for slot, t in slots.items()}
+        state["generator"] = self.generator.get_state()
+        state["dropout_generator"] = torch.get_rng_state()
+        return state
+
+
+def _under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix + "."): v for k, v in state.items() if k.startswith(prefix + ".")}
