@@ -1,0 +1,32 @@
+// What the views share. Everything that a visitor or a model wrote reaches the page as text, never as HTML.
+window.charlm = {
+  // A character as it can be seen: spaces and line breaks get a sign.
+  visible: (char) => ({ " ": "␣", "\n": "↵", "\t": "⇥" })[char] ?? char,
+
+  // An element: charlm.el("span", { class: "c", text: "a" }, child, …)
+  el(tag, attributes = {}, ...children) {
+    const svg = ["svg", "g", "rect", "text", "line", "path", "title"].includes(tag);
+    const node = svg
+      ? document.createElementNS("http://www.w3.org/2000/svg", tag)
+      : document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (name === "text") node.textContent = value;
+      else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+      else if (value !== false && value !== null) node.setAttribute(name, value === true ? "" : value);
+    }
+    node.append(...children);
+    return node;
+  },
+
+  percent: (p) => (p >= 0.9995 ? "100 %" : p < 0.001 ? "<0.1 %" : `${(100 * p).toFixed(1)} %`),
+
+  // Rows of a bar chart: [[label, probability, class?], …]
+  bars(rows) {
+    const { el, percent } = window.charlm;
+    return rows.map(([label, p, kind = ""]) =>
+      el("div", { class: `bar-row ${kind}` },
+        el("span", { class: "bar-label", text: label }),
+        el("span", { class: "bar-track" }, el("span", { class: "bar", style: `width:${100 * p}%` })),
+        el("span", { class: "bar-value", text: percent(p) })));
+  },
+};
