@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,18 +132,7 @@ def _train(args: argparse.Namespace) -> None:
             if interrupted.is_set():
                 break
 
-    record = {
-        "command": "python -m charlm " + shlex.join(sys.argv[1:]),
-        "data": corpus.name,
-        "data_sha256": corpus.sha256,
-        "options": asdict(options),
-        "steps": trainer.step,
-        "seconds": trainer.seconds,
-        "train_loss": evaluate(trainer.average, trainer.train_data),
-        "val_loss": evaluate(trainer.average, trainer.val_data),
-        "parameters": model.parameter_count(),
-        "curve": trainer.curve,
-    }
+    record = trainer.record("python -m charlm " + shlex.join(sys.argv[1:]))
     checkpoints.save(trainer.average, record, args.out)
     if trainer.step < options.steps:
         trainer.save(state)

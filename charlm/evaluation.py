@@ -22,12 +22,11 @@ def evaluate(model: LanguageModel, data: Tensor) -> float:
         raise CharlmError("A loss needs at least two characters: one to look at and one to predict.")
     T = model.config.block_size
     x, y = data[:-1], data[1:]
-    whole = len(x) // T * T
-    batches = list(
-        zip(x[:whole].view(-1, T).split(BLOCKS_AT_ONCE), y[:whole].view(-1, T).split(BLOCKS_AT_ONCE))
-    )
-    if whole < len(x):
-        batches.append((x[whole:][None], y[whole:][None]))
+    n = len(x) // T
+    xs, ys = x[: n * T].view(n, T).split(BLOCKS_AT_ONCE), y[: n * T].view(n, T).split(BLOCKS_AT_ONCE)
+    batches = [batch for batch in zip(xs, ys, strict=True) if len(batch[0])]
+    if n * T < len(x):
+        batches.append((x[None, n * T :], y[None, n * T :]))
 
     training = model.training
     model.eval()
@@ -42,13 +41,13 @@ def bigram_counts(data: Tensor, vocab_size: int) -> Tensor:
     return torch.bincount(pairs, minlength=vocab_size**2).view(vocab_size, vocab_size).double()
 
 
-def counted_bigram_loss(train: Tensor, data: Tensor, vocab_size: int, smoothing: float = 0.0) -> float:
-    """The loss on `data` of the table of frequencies counted in `train`, in nats per character.
+def counted_bigram_loss(counts: Tensor, data: Tensor) -> float:
+    """The loss on `data` (1-D ids) of the frequencies in `counts`, in nats per character.
 
-    With `train` = `data` it is the least that any bigram table could reach there. `smoothing` is
-    added to each count, so that a pair never seen is unlikely instead of impossible.
+    With the counts of `data` itself it is the least that any bigram table could reach there. One
+    added to the counts of another text makes a pair it lacks unlikely instead of impossible
+    (Laplace).
     """
-    probs = bigram_counts(train, vocab_size) + smoothing
-    probs /= probs.sum(dim=1, keepdim=True).clamp(min=1e-9)
-    counts = bigram_counts(data, vocab_size)
-    return -torch.special.xlogy(counts, probs).sum().item() / counts.sum().item()
+    probs = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    seen = bigram_counts(data, len(counts))
+    return -torch.special.xlogy(seen, probs).sum().item() / seen.sum().item()

@@ -42,9 +42,15 @@ PRESETS = {
     "gpt": Preset(
         "A small GPT, six blocks of attention and MLP: the best of these models.",
         "attention",
-        {"block_size": 256, "n_layer": 6, "n_head": 4, "n_embd": 256, "decoder": True, "dropout": 0.1},
+        {"block_size": 256, "n_layer": 6, "n_head": 4, "n_embd": 256, "decoder": True, "dropout": 0.2},
         TrainingOptions(
-            steps=2400, batch_size=32, learning_rate=0.01, muon_learning_rate=0.04, eval_interval=100
+            steps=4000,
+            batch_size=16,
+            learning_rate=0.006,
+            muon_learning_rate=0.04,
+            warmup_steps=100,
+            average_decay=0.99,
+            eval_interval=200,
         ),
     ),
 }

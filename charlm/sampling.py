@@ -32,7 +32,8 @@ class Step:
     def alternatives(self) -> list[tuple[str, float]]:
         """The characters that could have been drawn, the likeliest first, with their probabilities."""
         probs, ids = self.probs.sort(descending=True, stable=True)
-        return [(self.tokenizer.vocab[i], p) for p, i in zip(probs.tolist(), ids.tolist()) if p > 0]
+        ranked = zip(probs.tolist(), ids.tolist(), strict=True)
+        return [(self.tokenizer.vocab[i], p) for p, i in ranked if p > 0]
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,14 @@ class SamplingOptions:
 def next_char_probs(
     logits: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
 ) -> Tensor:
-    """Logits (vocab_size,) → the probabilities (vocab_size,) that the next character is drawn from.
+    """Logits (vocab_size,) → the float64 probabilities (vocab_size,) that the next character is drawn from.
 
     Temperature first, then top-k, then top-p on what is left; what is cut off has probability 0.
     """
     if temperature == 0:
-        return torch.zeros_like(logits).index_fill_(0, logits.argmax(), 1.0)
-    # The largest logit is subtracted first: a tiny temperature then cannot overflow.
-    probs = ((logits - logits.max()) / temperature).softmax(dim=-1)
+        return torch.zeros_like(logits, dtype=torch.float64).index_fill_(0, logits.argmax(), 1.0)
+    # With the largest logit at 0, in double precision, no temperature above 0 is too small.
+    probs = ((logits - logits.max()).double() / temperature).softmax(dim=-1)
     if top_k is None and top_p is None:
         return probs
     ordered, ids = probs.sort(descending=True, stable=True)

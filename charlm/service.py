@@ -5,10 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 from charlm import checkpoints
-from charlm.corpus import Corpus, load_corpus
 from charlm.errors import CharlmError
 from charlm.models import LanguageModel
 from charlm.presets import PRESETS
@@ -26,6 +24,7 @@ class ModelInfo:
     description: str
     parameters: int
     val_loss: float
+    has_attention: bool
 
 
 class ModelService:
@@ -41,9 +40,11 @@ class ModelService:
 
     def info(self, name: str) -> ModelInfo:
         """Describes the model called `name`. Raises `CharlmError` if there is none."""
-        record = checkpoints.read_description(checkpoints.find(self._known(name)))["record"]
+        checkpoint = checkpoints.read_description(checkpoints.find(self._known(name)))
+        record = checkpoint["record"]
         description = PRESETS[name].description if name in PRESETS else "A model trained here."
-        return ModelInfo(name, description, record["parameters"], record["val_loss"])
+        has_attention = checkpoint["architecture"] == "attention"
+        return ModelInfo(name, description, record["parameters"], record["val_loss"], has_attention)
 
     def get(self, name: str) -> LanguageModel:
         """The model called `name`, loaded once. Raises `CharlmError` if that is impossible."""
@@ -52,21 +53,22 @@ class ModelService:
                 self._models[name] = checkpoints.load(self._known(name))
             return self._models[name]
 
-    def stream(self, name: str, prompt: str, *, max_new_chars: int, **options: float | None) -> Iterator[Step]:
+    def stream(
+        self, name: str, prompt: str, *, max_new_chars: int, **options: float | None
+    ) -> Iterator[Step]:
         """`sampling.stream` with the model called `name`, within what one visitor may ask for.
 
         Raises `CharlmError` at once for a request that cannot be carried out.
         """
         if len(prompt) > MAX_PROMPT_CHARS:
-            raise CharlmError(f"A prompt may have {MAX_PROMPT_CHARS:,} characters: this one has {len(prompt):,}.")
+            raise CharlmError(
+                f"A prompt may have {MAX_PROMPT_CHARS:,} characters: this one has {len(prompt):,}."
+            )
         if max_new_chars > MAX_NEW_CHARS:
-            raise CharlmError(f"At most {MAX_NEW_CHARS:,} characters are written at a time, not {max_new_chars:,}.")
+            raise CharlmError(
+                f"At most {MAX_NEW_CHARS:,} characters are written at a time, not {max_new_chars:,}."
+            )
         return stream(self.get(name), prompt, max_new_chars=max_new_chars, **options)
-
-    @cached_property
-    def corpus(self) -> Corpus:
-        """The text that the models were trained on. Raises `CharlmError` if it cannot be had."""
-        return load_corpus()
 
     def _known(self, name: str) -> str:
         # A visitor's word must never be taken for a path.

@@ -12,9 +12,7 @@ class UnknownCharacterError(CharlmError):
 
     def __init__(self, char: str, position: int):
         self.char, self.position = char, position
-        super().__init__(
-            f"The character {ascii(char)} at position {position} is not in this model's vocabulary."
-        )
+        super().__init__(f"The character {char!a} at position {position} is not in this model's vocabulary.")
 
 
 class CharTokenizer:

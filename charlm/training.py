@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,8 +17,9 @@ from torch import Tensor
 
 from charlm.corpus import Corpus, get_batch
 from charlm.errors import CharlmError
+from charlm.evaluation import bigram_counts, counted_bigram_loss, evaluate
 from charlm.files import write_atomically
-from charlm.models import LanguageModel
+from charlm.models import BigramLanguageModel, LanguageModel
 from charlm.sampling import stream
 
 SAMPLE_CHARS = 200
@@ -126,7 +128,8 @@ class Trainer:
         self._bfloat16 = has_fast_bfloat16()
         for data in (self.train_data, self.val_data):
             get_batch(data, 1, model.config.block_size)
-        torch.manual_seed(options.seed)
+        # The state of the random numbers for dropout, which PyTorch draws from a global generator.
+        self._dropout_rng = torch.Generator().manual_seed(options.seed).get_state()
 
     def run(self) -> Iterator[Progress]:
         """Trains to the last step and tells after each one; stop by not asking for the next.
@@ -156,14 +159,17 @@ class Trainer:
         self.model.train()
         factor = learning_rate_factor(self.step, self.options)
         rates = (self.options.learning_rate, self.options.muon_learning_rate)
-        for optimizer, rate in zip(self.optimizers, rates):
+        for optimizer, rate in zip(self.optimizers, rates, strict=False):
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor
         x, y = get_batch(
             self.train_data, self.options.batch_size, self.model.config.block_size, self.generator
         )
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
-            _, loss = self._forward(x, y)
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(self._dropout_rng)
+            with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
+                _, loss = self._forward(x, y)
+            self._dropout_rng = torch.get_rng_state()
         loss.backward()
         for optimizer in self.optimizers:
             optimizer.step()
@@ -187,6 +193,24 @@ class Trainer:
         steps = stream(self.average, max_new_chars=SAMPLE_CHARS, temperature=0.8, seed=self.options.seed)
         return Evaluation(*losses, sample="".join(step.char for step in steps))
 
+    def record(self, command: str) -> dict[str, Any]:
+        """How the averaged model was made, for its checkpoint: the `command`, the data, the whole
+        losses of both splits in nats per character, and what counting alone would give."""
+        counts = bigram_counts(self.train_data, self.model.config.vocab_size)
+        return {
+            "command": command,
+            "data": self.corpus.name,
+            "data_sha256": self.corpus.sha256,
+            "options": asdict(self.options),
+            "steps": self.step,
+            "seconds": self.seconds,
+            "train_loss": evaluate(self.average, self.train_data),
+            "val_loss": evaluate(self.average, self.val_data),
+            "counted_bigram_loss": counted_bigram_loss(counts + 1, self.val_data),
+            "parameters": self.model.parameter_count(),
+            "curve": self.curve,
+        } | ({"bigram_counts": counts.long().tolist()} if isinstance(self.model, BigramLanguageModel) else {})
+
     def save(self, path: Path) -> None:
         """Writes all that `restore` needs to `path` (safetensors). Raises `CharlmError` if it cannot."""
         description = {"step": self.step, "seconds": self.seconds, "curve": self.curve}
@@ -201,7 +225,8 @@ class Trainer:
         try:
             with safe_open(path, "pt") as file:
                 description = json.loads(file.metadata()["training"])
-                state = {name: file.get_tensor(name) for name in file.keys()}
+                names = file.keys()
+                state = {name: file.get_tensor(name) for name in names}
         except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise CharlmError(f"{path} is not the state of a training run ({error}).") from error
         for name, value in self._identity().items():
@@ -220,7 +245,7 @@ class Trainer:
                 slots.setdefault(int(parameter), {})[slot] = tensor
             optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
         self.generator.set_state(state["generator"])
-        torch.set_rng_state(state["dropout_generator"])
+        self._dropout_rng = state["dropout_rng"]
 
     def _identity(self) -> dict[str, object]:
         return {
@@ -236,7 +261,7 @@ class Trainer:
             for parameter, slots in optimizer.state_dict()["state"].items():
                 state |= {f"optimizer{i}.{parameter}.{slot}": t for slot, t in slots.items()}
         state["generator"] = self.generator.get_state()
-        state["dropout_generator"] = torch.get_rng_state()
+        state["dropout_rng"] = self._dropout_rng
         return state
 
 

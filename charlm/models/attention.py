@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from charlm.errors import CharlmError
 from charlm.models.base import LanguageModel
 
-
 LIMITS = {"vocab_size": 65_536, "block_size": 4096, "n_layer": 64, "n_head": 64, "n_embd": 4096}
 """The largest sizes accepted, so that a file cannot ask for more than a machine has."""
 
@@ -76,9 +75,9 @@ class KVCache:
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Adds k, v (B, n_head, T, head_size); returns all that may be attended to, n at most
-        block_size of each. More than one character (T > 1) must start an empty cache."""
+        block_size of each."""
         start = self.length % self.block_size
-        keys, values = self.entries[layer]
+        keys, values = self.entries[layer, 0], self.entries[layer, 1]
         keys[:, :, start : start + k.shape[2]] = k
         values[:, :, start : start + v.shape[2]] = v
         n = min(self.length + k.shape[2], self.block_size)
@@ -216,7 +215,7 @@ class AttentionLanguageModel(LanguageModel):
         is kept in it. Raises `CharlmError` if T exceeds block_size.
         """
         T = idx.shape[1]
-        if T > self.config.block_size:
+        if self.config.block_size < T:
             raise CharlmError(f"This model reads {self.config.block_size} characters at a time, not {T}.")
         position = self.cos[:T], self.sin[:T]
         if cache is not None and cache.length:
@@ -240,7 +239,10 @@ class AttentionLanguageModel(LanguageModel):
     def new_cache(self, batch_size: int = 1) -> KVCache:
         return KVCache(self.config, batch_size)
 
+    @torch.no_grad()
     def decode(self, idx: Tensor, cache: KVCache) -> Tensor:
+        if cache.length and idx.shape[1] > 1:
+            raise ValueError("A text that has begun is read on one character at a time.")
         return self.unembed(self.run(idx[:, -self.config.block_size :], cache)[:, -1])
 
     @torch.no_grad()

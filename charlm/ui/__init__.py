@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
+from charlm.explain.attention import MAX_TEXT_CHARS
 from charlm.service import ModelService
-from charlm.ui import generate
+from charlm.ui import attention, averaging, bigram, generate, inside, tokens
+from charlm.ui.parts import HELPER
 from charlm.ui.theme import LAUNCH
 
 HEADER = """
 <header class="charlm-header">
   <h1>charlm</h1>
   <p>A language model guesses the next character. Watch it guess, see how it pays attention,
-  and train one yourself.</p>
+  and look inside.</p>
 </header>
 """
-
-TABS = {"Generate": generate.build}
 
 __all__ = ["LAUNCH", "build_app"]
 
@@ -26,8 +28,27 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
     service = service or ModelService()
     with gr.Blocks(title="charlm: a character-level language model", analytics_enabled=False) as app:
         gr.HTML(HEADER, padding=False)
-        with gr.Tabs():
-            for title, build in TABS.items():
-                with gr.Tab(title, id=title.lower()):
-                    build(service)
+        with gr.Tabs() as tabs:
+            with gr.Tab("Generate", id="generate"):
+                written, carry = generate.build(service)
+            with gr.Tab("Tokens", id="tokens") as tab:
+                tokens.build(service, tab)
+            with gr.Tab("Bigram", id="bigram") as tab:
+                bigram.build(service, tab)
+            with gr.Tab("Averaging", id="averaging") as tab:
+                averaging.build(tab)
+            with gr.Tab("Attention", id="attention") as tab:
+                looked_at = attention.build(service, tab)
+            with gr.Tab("Inside the model", id="inside") as tab:
+                inside.build(service, tab)
+        carry.click(_carry, written, [looked_at.text, looked_at.model, tabs], **HELPER)
     return app
+
+
+def _carry(written: dict[str, Any] | None) -> tuple[Any, ...]:
+    """Takes what the Generate tab wrote to the Attention tab."""
+    text = generate.text_of(written)
+    if not text:
+        gr.Info("Generate a text first, then look at its attention.")
+        return gr.skip(), gr.skip(), gr.skip()
+    return text[-MAX_TEXT_CHARS:], written["model"], gr.Tabs(selected="attention")

@@ -14,6 +14,7 @@ from charlm.errors import CharlmError
 from charlm.sampling import Step
 from charlm.service import MAX_NEW_CHARS, MAX_PROMPT_CHARS, ModelService
 from charlm.tokenizer import UnknownCharacterError
+from charlm.ui.parts import HELPER
 from charlm.ui.theme import view
 
 EXAMPLES = [
@@ -28,8 +29,11 @@ SECONDS_BETWEEN_UPDATES = 0.04
 RANDOM_SEEDS = 2**31
 
 
-def build(service: ModelService) -> None:
-    """Lays the tab out and connects it to `service`."""
+def build(service: ModelService) -> tuple[gr.HTML, gr.Button]:
+    """Lays the tab out and connects it to `service`.
+
+    Returns the view of the written text and the button that asks for its attention.
+    """
     names = service.names()
     with gr.Row(elem_id="generate"):
         with gr.Column(elem_id="generate-ask"):
@@ -49,8 +53,8 @@ def build(service: ModelService) -> None:
                     drop = gr.Button("Drop them", size="sm")
                     replace = gr.Button("Replace each by a space", size="sm")
             with gr.Row():
-                start = gr.Button("Generate", variant="primary", elem_id="start")
-                stop = gr.Button("Stop", elem_id="stop")
+                start = gr.Button("Generate", variant="primary", min_width=120, elem_id="start")
+                stop = gr.Button("Stop", min_width=120, elem_id="stop")
         with gr.Column(elem_id="generate-settings"):
             model = gr.Dropdown(names, label="Model", info=_describe(service, names[0]), elem_id="model")
             rival = gr.Dropdown(
@@ -61,11 +65,19 @@ def build(service: ModelService) -> None:
                 elem_id="rival",
             )
             temperature = gr.Slider(
-                0, 2, 0.8, step=0.05, label="Temperature", info="0 plays safe, 2 goes wild.", elem_id="temperature"
+                0,
+                2,
+                0.8,
+                step=0.05,
+                label="Temperature",
+                info="0 plays safe, 2 goes wild.",
+                elem_id="temperature",
             )
             length = gr.Slider(1, MAX_NEW_CHARS, 500, step=1, label="Characters to write", elem_id="length")
             with gr.Accordion("More settings", open=False):
-                top_k = gr.Slider(0, 65, 0, step=1, label="Top-k", info="Draw from the k likeliest; 0 for all.")
+                top_k = gr.Slider(
+                    0, 65, 0, step=1, label="Top-k", info="Draw from the k likeliest; 0 for all."
+                )
                 top_p = gr.Slider(
                     0.05, 1, 1, step=0.05, label="Top-p", info="Draw from the likeliest that sum to p."
                 )
@@ -78,8 +90,10 @@ def build(service: ModelService) -> None:
                     elem_id="seed",
                 )
         with gr.Column(elem_id="generate-read"):
-            written = view("text_view", elem_id="written")
-            rival_written = view("text_view", elem_id="rival-written", visible=False)
+            with gr.Row():
+                written = view("text_view", elem_id="written", min_width=320)
+                rival_written = view("text_view", elem_id="rival-written", min_width=320, visible=False)
+            carry = gr.Button("Look at its attention →", size="sm", elem_id="carry")
 
     def describe(name: str) -> dict[str, Any]:
         return gr.update(info=_describe(service, name))
@@ -125,21 +139,21 @@ def build(service: ModelService) -> None:
     settings = [prompt, model, rival, temperature, top_k, top_p, length, seed]
     results = [written, rival_written, unknown, complaint]
     run = {"fn": generate, "inputs": settings, "outputs": results, "show_progress": "hidden"}
-    helper = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
 
-    model.change(describe, model, model, **helper)
+    model.change(describe, model, model, **HELPER)
     writing = [start.click(**run, api_name="generate")]
     for button, replacement in ((drop, ""), (replace, " ")):
         cleaned = button.click(
             lambda *args, replacement=replacement: clean(*args, replacement),
             [prompt, model, rival],
             prompt,
-            **helper,
+            **HELPER,
         )
         writing.append(cleaned.then(**run, api_visibility="private"))
     stop.click(
-        None, cancels=writing, js="() => { document.dispatchEvent(new Event('charlm-stop')) }", **helper
+        None, cancels=writing, js="() => { document.dispatchEvent(new Event('charlm-stop')) }", **HELPER
     )
+    return written, carry
 
 
 class Continuation:
@@ -170,6 +184,13 @@ class Continuation:
 
     def finish(self) -> None:
         self.value["done"] = True
+
+
+def text_of(written: dict[str, Any] | None) -> str:
+    """The prompt and all that was written, from the value of a text view."""
+    if not written:
+        return ""
+    return written["prompt"] + "".join(json.loads(line)[0] for line in written["steps"].splitlines())
 
 
 def _updates(

@@ -26,6 +26,7 @@ def view(name: str, value: Any = None, **options: Any) -> gr.HTML:
         html_template=f'<div class="charlm-view {name}"></div>',
         js_on_load=asset(f"{name}.js"),
         padding=False,
+        apply_default_css=False,
         **options,
     )
 

@@ -18,6 +18,16 @@ window.charlm = {
     return node;
   },
 
+  // The background for a value from −1 to 1: indigo for what is positive, orange for what is negative.
+  heat: (x) => `color-mix(in srgb, ${x < 0 ? "var(--negative)" : "var(--positive)"} ${(70 * Math.min(1, Math.abs(x))).toFixed(1)}%, transparent)`,
+
+  // The colours of the page as [r, g, b], for a canvas.
+  rgb(node) {
+    const style = getComputedStyle(node);
+    const read = (name) => style.getPropertyValue(name).match(/\w\w/g).map((x) => parseInt(x, 16));
+    return { positive: read("--positive"), negative: read("--negative"), ink: read("--ink") };
+  },
+
   percent: (p) => (p >= 0.9995 ? "100 %" : p < 0.001 ? "<0.1 %" : `${(100 * p).toFixed(1)} %`),
 
   // Rows of a bar chart: [[label, probability, class?], …]

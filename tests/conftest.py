@@ -1,0 +1,60 @@
+"""Shared fixtures: a small text and small trained models, made once, without internet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import charlm
+from charlm import checkpoints
+from charlm.corpus import Corpus
+from charlm.models import LanguageModel
+from charlm.tokenizer import CharTokenizer
+from charlm.training import Trainer, TrainingOptions
+
+TEXT = "".join(
+    f"{who}:\nThe {thing} is {colour}, and {n} of them I saw.\n\n"
+    for n in range(40)
+    for who, thing, colour in (("ANN", "rose", "red"), ("BOB", "leaf", "green"), ("EVE", "sea", "blue"))
+)
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Corpus:
+    return Corpus(TEXT, "colours")
+
+
+@pytest.fixture(scope="session")
+def tokenizer(corpus: Corpus) -> CharTokenizer:
+    return CharTokenizer.from_text(corpus.text)
+
+
+def make_model(tokenizer: CharTokenizer, **sizes: object) -> LanguageModel:
+    decoder = {"block_size": 16, "n_layer": 2, "n_head": 2, "n_embd": 16, "decoder": True}
+    return checkpoints.build("attention", tokenizer, decoder | sizes, seed=1)
+
+
+@pytest.fixture(scope="session")
+def trained(corpus: Corpus, tokenizer: CharTokenizer) -> LanguageModel:
+    """A two-layer GPT that has learned a little of `corpus`."""
+    options = TrainingOptions(
+        steps=150, batch_size=16, learning_rate=0.02, muon_learning_rate=0.04, warmup_steps=10, eval_blocks=4
+    )
+    trainer = Trainer(make_model(tokenizer), corpus, options)
+    for _ in trainer.run():
+        pass
+    return trainer.average.eval()
+
+
+@pytest.fixture(scope="session")
+def checkpoint(trained: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoint")
+    checkpoints.save(trained, {"command": "test", "val_loss": 1.0, "parameters": 1}, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def gpt() -> LanguageModel:
+    """The committed model."""
+    return charlm.load("gpt")

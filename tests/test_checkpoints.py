@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save
+
+import charlm
+from charlm import CharlmError, checkpoints
+from charlm.models import LanguageModel
+
+
+@pytest.fixture
+def copy(checkpoint: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+
+
+def edit_config(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = folder / checkpoints.CONFIG
+    description = json.loads(path.read_text())
+    change(description)
+    path.write_text(json.dumps(description))
+
+
+def replace_weights(folder: Path, weights: bytes) -> None:
+    """Puts in other weights whose hash is right, so that only what they hold can give them away."""
+    (folder / checkpoints.WEIGHTS).write_bytes(weights)
+    edit_config(folder, lambda d: d.update(weights_sha256=hashlib.sha256(weights).hexdigest()))
+
+
+def test_round_trip(checkpoint: Path, trained: LanguageModel):
+    model = charlm.load(checkpoint)
+    x = torch.arange(10)[None]
+    assert torch.equal(model(x)[0], trained(x)[0])
+    assert model.tokenizer.vocab == trained.tokenizer.vocab
+    assert model.record["command"] == "test"
+    assert not model.training
+
+
+def test_every_truncation_is_refused(copy: Path):
+    weights = (copy / checkpoints.WEIGHTS).read_bytes()
+    for length in (0, 1, 8, 100, len(weights) - 1):
+        replace_weights(copy, weights[:length])
+        with pytest.raises(CharlmError, match="not a whole safetensors file"):
+            charlm.load(copy)
+
+
+def test_a_flipped_bit_is_noticed(copy: Path):
+    path = copy / checkpoints.WEIGHTS
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CharlmError, match="sha256 differs"):
+        charlm.load(copy)
+
+
+def test_weights_of_another_model_are_refused(copy: Path):
+    edit_config(copy, lambda d: d["config"].update(n_layer=3))
+    with pytest.raises(CharlmError, match="does not hold the weights"):
+        charlm.load(copy)
+
+
+def test_weights_that_are_not_numbers_are_refused(copy: Path):
+    tensors = load_file(copy / checkpoints.WEIGHTS)
+    tensors["lm_head.weight"][0, 0] = float("nan")
+    replace_weights(copy, save(tensors))
+    with pytest.raises(CharlmError, match="not finite"):
+        charlm.load(copy)
+
+
+def test_a_pickle_is_never_opened(copy: Path, tmp_path: Path):
+    class Bomb:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "boom",)
+
+    torch.save(Bomb(), copy / "bomb")
+    replace_weights(copy, (copy / "bomb").read_bytes())
+    with pytest.raises(CharlmError, match="safetensors"):
+        charlm.load(copy)
+    assert not (tmp_path / "boom").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(format="other 1"), "not the configuration of a charlm model"),
+        (lambda d: d.update(architecture="rnn"), "unknown architecture, 'rnn'"),
+        (lambda d: d.pop("vocab"), "lacks its vocab"),
+        (lambda d: d.update(vocab=d["vocab"][:-1]), "its vocabulary has"),
+        (lambda d: d.update(vocab="aa"), "each only once"),
+        (lambda d: d["config"].update(n_embd=10**9), "n_embd must be from 1 to"),
+        (lambda d: d["config"].update(n_layer="two"), "describes no model"),
+        (lambda d: d["config"].update(surprise=1), "describes no model"),
+    ],
+)
+def test_wrong_configurations_are_refused(change: Any, message: str, copy: Path):
+    edit_config(copy, change)
+    with pytest.raises(CharlmError, match=message):
+        charlm.load(copy)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, '{"format": 1}', "\x00"])
+def test_what_is_not_a_configuration_is_refused(text: str, copy: Path):
+    (copy / checkpoints.CONFIG).write_text(text)
+    with pytest.raises(CharlmError, match=r"config\.json"):
+        charlm.load(copy)
+
+
+@pytest.mark.parametrize("name", ["nothing", "", "../checkpoints", "/", "\x00"])
+def test_unknown_names(name: str):
+    with pytest.raises(CharlmError, match="no checkpoint"):
+        charlm.load(name)
+
+
+def test_a_folder_that_cannot_be_written_is_told(trained: LanguageModel, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CharlmError, match="Cannot write"):
+        checkpoints.save(trained, {}, tmp_path / "file" / "folder")
+
+
+@pytest.mark.parametrize("name", ["bigram", "attention", "gpt"])
+def test_committed_checkpoints_tell_how_they_were_made(name: str):
+    model = charlm.load(name)
+    assert model.tokenizer.encode("hii there") == [46, 47, 47, 1, 58, 46, 43, 56, 43]
+    assert model.record["command"].startswith("python -m charlm train ")
+    assert model.record["data_sha256"] == charlm.corpus.TINY_SHAKESPEARE_SHA256
+    assert model.record["parameters"] == model.parameter_count()
+    assert (checkpoints.CHECKPOINTS / name / checkpoints.WEIGHTS).stat().st_size <= 20_000_000
+
+
+def test_committed_losses():
+    """What the README claims; the losses themselves are remeasured by `python -m charlm evaluate`."""
+    losses = {name: charlm.load(name).record["val_loss"] for name in ("bigram", "attention", "gpt")}
+    assert losses["gpt"] <= 1.55 < losses["attention"] < losses["bigram"] < 2.4919

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from charlm.corpus import Corpus
+
+
+def run(*args: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "charlm", *args], capture_output=True, text=True, timeout=120, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def data(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("data") / "colours.txt"
+    path.write_text(corpus.text)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def train_command(data: str) -> list[str]:
+    sizes = ["--n-layer", "1", "--n-embd", "16", "--n-head", "2", "--block-size", "16"]
+    return ["train", "small", "--data", data, *sizes, "--batch-size", "4"]
+
+
+def test_train_then_evaluate_then_sample(train_command: list[str], data: str, tmp_path: Path):
+    out = tmp_path / "model"
+    trained = run(*train_command, "--steps", "20", "--out", str(out), "--json")
+    assert trained.returncode == 0, trained.stderr
+    record = json.loads(trained.stdout)
+    assert record["steps"] == 20
+    assert record["command"].startswith("python -m charlm train small --data ")
+    assert not (out / "training.safetensors").exists()
+
+    result = json.loads(run("evaluate", str(out), "--data", data, "--json").stdout)
+    assert result["val_loss"] == pytest.approx(record["val_loss"], abs=1e-6)
+    assert result["val_chars"] == len(Path(data).read_text()) - int(0.9 * len(Path(data).read_text()))
+    assert result["parameters"] == record["parameters"]
+
+    sample = ["sample", str(out), "--prompt", "ANN", "--max-new-chars", "30", "--seed", "1"]
+    written = json.loads(run(*sample, "--json").stdout)
+    assert len(written["text"]) == len(written["probs"]) == 30
+    assert run(*sample).stdout == "ANN" + written["text"] + "\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to one process")
+def test_an_interrupted_run_keeps_what_it_learned_and_resumes(train_command: list[str], tmp_path: Path):
+    command = [*train_command, "--steps", "100000", "--out", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "charlm", *command], stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+    while "step 100:" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "--resume goes on from there" in stderr
+    assert 100 <= json.loads((tmp_path / "config.json").read_text())["record"]["steps"] < 100000
+    refused = run(*train_command, "--steps", "30", "--out", str(tmp_path), "--resume")
+    assert refused.returncode == 1
+    assert "another run" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["sample", "nothing"], "no checkpoint 'nothing'"),
+        (["evaluate", "gpt", "--data", "missing.txt"], "Cannot read missing.txt"),
+        (["sample", "gpt", "--prompt", "é"], "'\\xe9' at position 0"),
+        (["sample", "gpt", "--temperature", "nan"], "temperature"),
+        (["train", "bigram", "--n-head", "2", "--out", "x"], "no n_head"),
+    ],
+)
+def test_mistakes_get_one_sentence_and_exit_code_1(command: list[str], message: str):
+    result = run(*command)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate"])
+def test_help_shows_an_example(command: str):
+    result = run(command, "--help")
+    assert result.returncode == 0
+    assert f"example: python -m charlm {command} " in result.stdout
+
+
+def test_wrong_usage_exits_with_2():
+    assert run("train", "nonsense").returncode == 2

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import make_model
+
+from charlm import CharlmError, checkpoints
+from charlm.models import AttentionConfig, LanguageModel
+from charlm.tokenizer import CharTokenizer
+
+STAGES = {
+    "single head": {"n_layer": 1, "n_head": 1, "decoder": False},
+    "multi-head": {"n_layer": 1, "n_head": 4, "decoder": False},
+    "decoder": {"n_layer": 3, "n_head": 2, "decoder": True, "dropout": 0.2},
+}
+
+
+@pytest.fixture(params=[*STAGES, "bigram"])
+def model(request: pytest.FixtureRequest, tokenizer: CharTokenizer) -> LanguageModel:
+    if request.param == "bigram":
+        return checkpoints.build("bigram", tokenizer, {"block_size": 16}, seed=1)
+    return make_model(tokenizer, **STAGES[request.param])
+
+
+def random_ids(model: LanguageModel, B: int = 2, T: int = 16) -> torch.Tensor:
+    return torch.randint(model.config.vocab_size, (B, T), generator=torch.Generator().manual_seed(0))
+
+
+def wake(model: LanguageModel) -> LanguageModel:
+    """Gives every matrix weights: the ones that start at zero would hide mistakes."""
+    torch.manual_seed(0)
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+def test_logits_and_loss(model: LanguageModel):
+    x, y = random_ids(model), random_ids(model).flip(0)
+    logits, loss = model.eval()(x, y)
+    assert logits.shape == (2, 16, model.config.vocab_size)
+    expected = F.cross_entropy(logits.view(-1, logits.shape[-1]), y.view(-1))
+    assert torch.allclose(loss, expected)
+    assert model(x)[1] is None
+
+
+def test_the_future_changes_nothing(model: LanguageModel):
+    wake(model)
+    x = random_ids(model)
+    other = x.clone()
+    other[:, 9:] = (other[:, 9:] + 1) % model.config.vocab_size
+    before, after = model(x)[0], model(other)[0]
+    assert torch.allclose(before[:, :9], after[:, :9], atol=1e-6)
+    assert not torch.allclose(before[:, 9:], after[:, 9:], atol=1e-3)
+
+
+def test_decoding_with_the_cache_gives_the_same_logits(model: LanguageModel):
+    wake(model)
+    x = random_ids(model)
+    logits, _ = model(x)
+    cache = model.new_cache(batch_size=2)
+    decoded = [model.decode(x[:, :5], cache)]
+    decoded += [model.decode(x[:, t : t + 1], cache) for t in range(5, 16)]
+    assert torch.allclose(torch.stack(decoded, 1), logits[:, 4:], atol=1e-4)
+
+
+@pytest.mark.parametrize("stage", ["single head", "multi-head"])
+def test_beyond_block_size_one_layer_decodes_as_if_it_saw_the_last_block(
+    stage: str, tokenizer: CharTokenizer
+):
+    """With one layer the keys hold nothing older than themselves: the ring buffer must be exact."""
+    model = wake(make_model(tokenizer, **STAGES[stage]))
+    x = random_ids(model, T=50)
+    cache = model.new_cache(batch_size=2)
+    for t in range(50):
+        logits = model.decode(x[:, t : t + 1], cache)
+        if t >= 15:
+            assert torch.allclose(logits, model(x[:, t - 15 : t + 1])[0][:, -1], atol=1e-4), t
+
+
+def test_attention_weights_and_scores(tokenizer: CharTokenizer):
+    model = wake(make_model(tokenizer, **STAGES["decoder"]))
+    x = random_ids(model)
+    weights, scores = model.attention(x)
+    assert weights.shape == scores.shape == (3, 2, 2, 16, 16)
+    assert torch.allclose(weights.sum(-1), torch.ones(3, 2, 2, 16), atol=1e-6)
+    assert weights.triu(1).count_nonzero() == 0
+    future = torch.ones(16, 16, dtype=torch.bool).triu(1)
+    assert torch.allclose(weights, scores.masked_fill(future, -math.inf).softmax(-1))
+
+
+def test_explaining_runs_the_same_computation(tokenizer: CharTokenizer):
+    """The path that keeps the weights and the fast one must not drift apart."""
+    from charlm.models.attention import Trace
+
+    model = wake(make_model(tokenizer, **STAGES["decoder"]))
+    x = random_ids(model)
+    trace = Trace()
+    assert torch.allclose(model.run(x, trace=trace), model.run(x), atol=1e-4)
+    assert len(trace.residual) == 4
+    assert torch.allclose(model.unembed(trace.residual[-1]), model(x)[0], atol=1e-4)
+
+
+def test_a_block_of_more_than_block_size_is_refused(tokenizer: CharTokenizer):
+    model = make_model(tokenizer)
+    with pytest.raises(CharlmError, match="reads 16 characters at a time, not 17"):
+        model(random_ids(model, T=17))
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{"n_embd": 10, "n_head": 4}, {"n_layer": 0}, {"block_size": 10**12}, {"dropout": 1.0}, {"n_embd": -2}],
+)
+def test_impossible_sizes_are_refused(sizes: dict[str, float]):
+    with pytest.raises(CharlmError):
+        AttentionConfig(vocab_size=65, **sizes)
+
+
+def test_bigram_is_one_table(tokenizer: CharTokenizer):
+    model = checkpoints.build("bigram", tokenizer, {}, seed=1)
+    assert [tuple(p.shape) for p in model.parameters()] == [(tokenizer.vocab_size,) * 2]
+    assert torch.allclose(model.probabilities().sum(1), torch.ones(tokenizer.vocab_size))
+
+
+def test_same_seed_same_weights(tokenizer: CharTokenizer):
+    a, b = make_model(tokenizer), make_model(tokenizer)
+    assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_model
+
+from charlm import CharlmError, Corpus, checkpoints, evaluate
+from charlm.evaluation import bigram_counts, counted_bigram_loss
+from charlm.models import LanguageModel
+from charlm.tokenizer import CharTokenizer
+from charlm.training import Trainer, TrainingOptions
+
+OPTIONS = TrainingOptions(steps=12, batch_size=4, eval_interval=5, eval_blocks=2, warmup_steps=3)
+
+
+def new_trainer(corpus: Corpus, tokenizer: CharTokenizer, options: TrainingOptions = OPTIONS) -> Trainer:
+    return Trainer(make_model(tokenizer, dropout=0.1), corpus, options)
+
+
+def weights(model: LanguageModel) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in model.parameters()]
+
+
+def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return all(torch.equal(p, q) for p, q in zip(a, b, strict=True))
+
+
+def test_progress_events(corpus: Corpus, tokenizer: CharTokenizer):
+    events = list(new_trainer(corpus, tokenizer).run())
+    assert [e.step for e in events] == list(range(13))
+    assert [e.step for e in events if e.evaluation] == [0, 5, 10, 12]
+    assert len(events[-1].evaluation.sample) == 200
+    assert events[-1].chars_per_second > 0
+    assert events[-1].seconds >= events[0].seconds
+
+
+def test_training_learns(trained: LanguageModel, corpus: Corpus, tokenizer: CharTokenizer):
+    train, val = corpus.split(tokenizer)
+    assert (
+        evaluate(trained, val)
+        < counted_bigram_loss(bigram_counts(train, tokenizer.vocab_size) + 0.01, val) - 0.3
+    )
+
+
+def test_same_seed_same_result(corpus: Corpus, tokenizer: CharTokenizer):
+    first, second = new_trainer(corpus, tokenizer), new_trainer(corpus, tokenizer)
+    list(first.run()), list(second.run())
+    assert same(weights(first.average), weights(second.average))
+
+
+def test_resuming_gives_what_an_uninterrupted_run_gives(
+    corpus: Corpus, tokenizer: CharTokenizer, tmp_path: Path
+):
+    whole = new_trainer(corpus, tokenizer)
+    list(whole.run())
+    stopped = new_trainer(corpus, tokenizer)
+    list(takewhile(lambda progress: progress.step < 7, stopped.run()))
+    stopped.save(tmp_path / "state")
+    resumed = new_trainer(corpus, tokenizer)
+    resumed.restore(tmp_path / "state")
+    assert resumed.step == 7
+    list(resumed.run())
+    assert same(weights(whole.model), weights(resumed.model))
+    assert same(weights(whole.average), weights(resumed.average))
+    assert [point[:3] for point in resumed.curve] == [point[:3] for point in whole.curve]
+
+
+def test_a_state_of_another_run_is_refused(corpus: Corpus, tokenizer: CharTokenizer, tmp_path: Path):
+    new_trainer(corpus, tokenizer).save(tmp_path / "state")
+    other = new_trainer(corpus, tokenizer, TrainingOptions(steps=13))
+    with pytest.raises(CharlmError, match="another run: its options"):
+        other.restore(tmp_path / "state")
+    (tmp_path / "state").write_bytes(b"not a state")
+    with pytest.raises(CharlmError, match="not the state of a training run"):
+        other.restore(tmp_path / "state")
+
+
+def test_a_text_too_short_for_a_validation_chunk_is_refused(tokenizer: CharTokenizer):
+    with pytest.raises(CharlmError, match="need 17 characters: this text has 5"):
+        new_trainer(Corpus("A" * 50, "short"), tokenizer)
+
+
+def test_bigram_reaches_the_counted_optimum(corpus: Corpus, tokenizer: CharTokenizer):
+    model = checkpoints.build("bigram", tokenizer, {"block_size": 32}, seed=1)
+    options = TrainingOptions(steps=400, batch_size=64, learning_rate=0.1, warmup_steps=0, eval_interval=400)
+    trainer = Trainer(model, corpus, options)
+    list(trainer.run())
+    counts = bigram_counts(trainer.train_data, tokenizer.vocab_size)
+    optimum = counted_bigram_loss(counts, trainer.train_data)
+    assert optimum <= evaluate(trainer.average, trainer.train_data) < optimum + 0.01
