@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import browser
 import pytest
 
 import charlm
+from charlm.explain import attention, averaging, bigram, inside, tokens
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = playwright.expect
@@ -38,6 +40,17 @@ def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
     yield page
     context.close()
     assert not complaints
+
+
+def visible(char: str) -> str:
+    return {" ": "␣", "\n": "↵"}.get(char, char)
+
+
+def number(x: float | None) -> str:
+    """As the page writes it."""
+    if x is None:
+        return "−∞"
+    return (str(int(x)) if x == int(x) else f"{x:.2f}").replace("-", "−")
 
 
 def set_number(page: Page, block: str, value: str) -> None:
@@ -79,7 +92,7 @@ def test_the_page_shows_what_the_library_computes(page: Page):
     (likeliest, p), *_ = steps[3].alternatives
     first = page.locator("#written .chart .bar-row").first
     expect(first.locator(".bar-value")).to_have_text(f"{100 * p:.1f} %" if p < 0.9995 else "100 %")
-    expect(first.locator(".bar-label")).to_have_text({" ": "␣", "\n": "↵"}.get(likeliest, likeliest))
+    expect(first.locator(".bar-label")).to_have_text(visible(likeliest))
 
 
 def test_unknown_characters_can_be_dropped(page: Page):
@@ -103,10 +116,141 @@ def test_two_models_side_by_side(page: Page):
 
 
 def test_html_in_a_prompt_is_shown_as_text(page: Page):
-    page.locator("#model input").click()
-    page.get_by_role("option", name="bigram").click()
-    prompt = "!?img src=x onerror=alert:1;&lt;b;&amp;"
-    prompt = prompt.replace("=", "-").replace("1", "")
-    page.locator("#prompt textarea").fill(prompt)
+    page.locator("#prompt textarea").fill("<img src=x onerror=document.title='owned'>")
     page.locator("#start").click()
-    expect(page.locator("#written .prompt")).to_have_text(prompt)
+    expect(page.locator("#unknown")).to_contain_text("'<' at position 0")
+    page.get_by_role("button", name="Drop them").click()
+    expect(page.locator("#written .prompt")).to_have_text("img srcx onerrordocument.title'owned'")
+    assert page.title() != "owned"
+
+
+def open_tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def test_tokens_tab(page: Page):
+    open_tab(page, "Tokens")
+    chunk = page.locator("#tokens .chunk li")
+    expect(chunk.nth(1)).to_contain_text("when the input is [18, 47] Fi, the target is 56 r")
+    text = "A rose by any other name would smell as sweet."
+    page.locator("#tokens-text textarea").fill(text)
+    set_number(page, "tokens-block", "4")
+    set_number(page, "tokens-seed", "5")
+    expect(chunk).to_have_count(4)
+    shown = tokens.explain(text, charlm.load("bigram").tokenizer, 4, 4, 5)
+    ids = page.locator("#tokens-ids .token i")
+    expect(ids).to_have_text([str(i) for i in shown["ids"]])
+    cells = page.locator('[data-cell^="x-"] i')
+    expect(cells).to_have_text([str(i) for row in shown["x"] for i in row])
+    page.locator('[data-cell="y-2-1"]').hover()
+    sentence = f"When the input is [{shown['x'][2][0]}, {shown['x'][2][1]}]"
+    expect(page.locator("#tokens .say")).to_contain_text(sentence)
+    expect(page.locator("#tokens .say")).to_contain_text(f"the target is {shown['y'][2][1]}")
+    expect(page.locator("#tokens .lit")).to_have_count(2)
+
+    page.locator("#tokens-text textarea").fill("é")
+    expect(page.locator("#tokens-notes")).to_contain_text("type a few more")
+
+
+def test_bigram_tab(page: Page):
+    open_tab(page, "Bigram")
+    model = charlm.load("bigram")
+    for name, loss in bigram.losses(model).items():
+        expect(page.locator(f"[data-loss={name}] .bar-value")).to_have_text(f"{loss:.3f}")
+    for name in ("learned", "counted", "learned"):
+        expect(page.locator(f"#bigram-{name} .js-plotly-plot").first).to_be_visible()
+    set_number(page, "bigram-temperature", "2")
+    rows = bigram.next_chars(model, "q", 2)
+    bars = page.locator("#bigram-next .bar-row")
+    expect(bars.nth(0).locator(".bar-value")).to_have_text(f"{100 * rows[0]['prob']:.1f} %")
+    expect(bars.nth(3).locator(".bar-label")).to_have_text(visible(rows[3]["char"]))
+    page.locator("#bigram-char input").click()
+    page.get_by_role("option", name="Z", exact=True).click()
+    rows = bigram.next_chars(model, "Z", 2)
+    expect(bars.nth(0).locator(".bar-value")).to_have_text(f"{100 * rows[0]['prob']:.1f} %")
+
+
+def test_averaging_tab(page: Page):
+    open_tab(page, "Averaging")
+    set_number(page, "averaging-T", "5")
+    for version in (1, 2, 3, 4):
+        page.locator("#averaging-version label").nth(version - 1).click()
+        shown = averaging.explain(version, 5, 1337)
+        names = {"tril", "out", "scores"} & shown["matrices"].keys() - ({"tril"} if version == 1 else set())
+        for name in names:
+            cells = page.locator(f'#averaging [data-matrix="{name}"] td')
+            expect(cells).to_have_text([number(v) for row in shown["matrices"][name] for v in row])
+    page.locator('#averaging [data-matrix="out"] td').nth(5).hover()
+    m = shown["matrices"]
+    terms = " + ".join(f"{number(w)} · {number(v[1])}" for w, v in zip(m["wei"][1], m["v"], strict=True))
+    expect(page.locator("#averaging .say")).to_have_text(f"out[1, 1] = {terms} = {number(m['out'][1][1])}")
+    expect(page.locator("#averaging .lit")).to_have_count(10)
+    page.locator("#averaging-clock").click()
+    expect(page.locator("#averaging-timing .gtitle")).to_contain_text("times as fast")
+
+
+def test_attention_tab(page: Page):
+    open_tab(page, "Attention")
+    text = "To be, or not\nto be"
+    page.locator("#attention-text textarea").fill(text)
+    expect(page.locator("#attention-chars .ch")).to_have_count(len(text))
+    model = charlm.load("gpt")
+    expect(page.locator("#attention .tile")).to_have_count(1 + model.config.n_layer * model.config.n_head)
+    page.locator('[data-head="1-2"]').click()
+    expect(page.locator("#attention h3").nth(1)).to_contain_text("Layer 2, head 3")
+    page.locator("#attention-chars .ch").nth(7).hover()
+    weights = attention.explain(model, text).weights[1, 2]
+    best = int(weights[7].argmax())
+    expect(page.locator("#attention .say")).to_contain_text(
+        f"o (7) looks most at {visible(text[best])} ({best}): {weights[7, best]:.3f}"
+    )
+    expect(page.locator("#attention .say")).to_contain_text("The row sums to 1.000")
+    expect(page.locator("#attention .board")).to_have_count(3)
+    board = page.locator(".board", has=page.locator('[data-map="weights"]'))
+    cell = board.bounding_box()["width"] / len(text)
+    board.hover(position={"x": 3.5 * cell, "y": 9.5 * cell})
+    expect(page.locator("#attention .say")).to_contain_text(f"weight {weights[9, 3]:.4f}")
+
+
+def test_a_generated_text_is_carried_to_the_attention_tab(page: Page):
+    set_number(page, "length", "300")
+    page.locator("#start").click()
+    expect(page.locator("#written .status")).to_have_text(re.compile("^300 characters"))
+    written = "ROMEO:" + "".join(page.locator("#written .ch").all_text_contents())
+    page.locator("#carry").click()
+    expect(page.locator("#attention-text textarea")).to_have_value(written)
+    block_size = charlm.load("gpt").config.block_size
+    expect(page.locator("#attention-chars .ch")).to_have_count(block_size)
+    expect(page.locator("#attention-notes")).to_contain_text(f"reads the last {block_size}")
+
+
+def test_inside_tab(page: Page):
+    open_tab(page, "Inside the model")
+    page.locator("#inside-text textarea").fill("To be, or not to b")
+    model = charlm.load("gpt")
+    expect(page.locator("#inside-network h3")).to_contain_text(f"{model.parameter_count():,} parameters")
+    read, logits, _ = inside.lens(model, "To be, or not to b")
+    for part in inside.parts(model, len(read)):
+        box = page.locator(f'[data-part="{part["name"]}"]')
+        expect(box).to_contain_text(f"({', '.join(map(str, part['shape']))})")
+        expect(box).to_contain_text(
+            f"{part['parameters']:,} parameters" if part["parameters"] else "one id each"
+        )
+    guesses = page.locator("#inside-network .guess")
+    expect(guesses).to_have_count(len(logits))
+    (char, _), *_ = inside.guesses(model, logits)[-1]
+    expect(guesses.last.locator("b").first).to_have_text(visible(char))
+    set_number(page, "inside-k", "3")
+    expect(page.locator("#inside-candidates .kept")).to_have_text("3 of 65 characters can be drawn.")
+    row = inside.candidates(model, logits[-1], 1, 3, 1)[0]
+    p = f"{100 * row['after']:.1f} %" if row["after"] < 0.9995 else "100 %"
+    expect(page.locator("#inside-candidates .bar-value").first).to_have_text(p)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_sticks_out_on_a_phone(scheme: str, url: str, chromium: playwright.Browser):
+    page = chromium.new_page(viewport={"width": 390, "height": 800}, color_scheme=scheme)
+    page.goto(url)
+    expect(page.locator("#start")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.close()

@@ -47,7 +47,7 @@ def build(service: ModelService) -> tuple[gr.HTML, gr.Button]:
                 elem_id="prompt",
             )
             gr.Examples([[e] for e in EXAMPLES], [prompt], label="Try", elem_id="prompt-examples")
-            with gr.Group(visible=False, elem_id="unknown") as unknown:
+            with gr.Column(visible=False, elem_id="unknown") as unknown:
                 complaint = gr.Markdown()
                 with gr.Row():
                     drop = gr.Button("Drop them", size="sm")
