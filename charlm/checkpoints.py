@@ -6,8 +6,11 @@ Nothing is ever unpickled, and nothing is allocated before the sizes in both fil
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import zipfile
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -82,32 +85,36 @@ def names() -> list[str]:
 
 
 def find(name: str | os.PathLike[str]) -> Path:
-    """The folder of the checkpoint called `name` under checkpoints/, or at the path `name`.
+    """The checkpoint called `name` under checkpoints/, or the folder or zip file at the path `name`.
 
     Raises `CharlmError` if there is neither.
     """
     if str(name) in names():
         return CHECKPOINTS / name
-    folder = Path(name)
-    if not (folder / CONFIG).is_file():
-        raise CharlmError(
-            f"There is no checkpoint {str(name)!r}: it is neither one of {', '.join(names()) or 'none'} "
-            f"nor a folder with a {CONFIG}."
-        )
-    return folder
+    path = Path(name)
+    try:
+        if (path / CONFIG).is_file() or (path.is_file() and zipfile.is_zipfile(path)):
+            return path
+    except (OSError, ValueError):
+        pass  # A name that cannot be a path is no checkpoint.
+    raise CharlmError(
+        f"There is no checkpoint {str(name)!r}: it is neither one of {', '.join(names()) or 'none'} "
+        f"nor a folder or zip file with a {CONFIG}."
+    )
 
 
 def load(name: str | os.PathLike[str]) -> LanguageModel:
-    """The trained model called `name` under checkpoints/, or in the folder `name`, in eval mode.
+    """The trained model called `name` under checkpoints/, or in the folder or zip file `name`.
 
-    Its `tokenizer` and the `record` of its training come with it. Raises `CharlmError`, saying what
-    is wrong, for a file that is missing, truncated, foreign or that does not fit its configuration.
+    Its `tokenizer` and the `record` of its training come with it; it is in eval mode. Raises
+    `CharlmError`, saying what is wrong, for a file that is missing, truncated, foreign or that does
+    not fit its configuration.
     """
-    folder = find(name)
-    description = read_description(folder)
+    path = find(name)
+    description = read_description(path)
     config_type, model_type = ARCHITECTURES[description["architecture"]]
-    weights_path = folder / WEIGHTS
-    weights = _read(weights_path, MAX_WEIGHTS_BYTES)
+    weights = _read(path, WEIGHTS, MAX_WEIGHTS_BYTES)
+    weights_path = path / WEIGHTS
     if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
         raise CharlmError(f"{weights_path} is damaged or belongs to another {CONFIG}: its sha256 differs.")
     try:
@@ -124,7 +131,7 @@ def load(name: str | os.PathLike[str]) -> LanguageModel:
         with torch.device("meta"):
             expected = {k: v.shape for k, v in model_type(config).state_dict().items()}
     except (CharlmError, TypeError) as error:
-        raise CharlmError(f"{folder / CONFIG} describes no model: {error}") from error
+        raise CharlmError(f"{path / CONFIG} describes no model: {error}") from error
     if {k: v.shape for k, v in tensors.items()} != expected:
         raise CharlmError(f"{weights_path} does not hold the weights that {CONFIG} describes.")
     if not all(t.dtype == torch.float32 and t.isfinite().all() for t in tensors.values()):
@@ -135,14 +142,26 @@ def load(name: str | os.PathLike[str]) -> LanguageModel:
     return model.eval()
 
 
-def read_description(folder: Path) -> dict[str, Any]:
-    """The parsed configuration of the checkpoint in `folder`, its weights unread.
+def pack(folder: Path, path: Path) -> None:
+    """Writes the checkpoint in `folder` as one zip file to `path`, for `load` to read.
+
+    Raises `CharlmError` if reading or writing fails.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, limit in ((CONFIG, MAX_CONFIG_BYTES), (WEIGHTS, MAX_WEIGHTS_BYTES)):
+            archive.writestr(name, _read(folder, name, limit))
+    write_atomically(path, buffer.getvalue())
+
+
+def read_description(checkpoint: Path) -> dict[str, Any]:
+    """The parsed configuration of the checkpoint in a folder or zip file, its weights unread.
 
     Raises `CharlmError` if it is not a charlm configuration.
     """
-    path = folder / CONFIG
+    path = checkpoint / CONFIG
     try:
-        description = json.loads(_read(path, MAX_CONFIG_BYTES))
+        description = json.loads(_read(checkpoint, CONFIG, MAX_CONFIG_BYTES))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise CharlmError(f"{path} is not JSON ({error}).") from error
     types = {
@@ -162,12 +181,20 @@ def read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
-def _read(path: Path, limit: int) -> bytes:
+def _read(checkpoint: Path, name: str, limit: int) -> bytes:
+    """The file `name` of a folder or zip file, never more of it than `limit` bytes."""
     try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
+        if checkpoint.is_dir():
+            with (checkpoint / name).open("rb") as file:
+                data = file.read(limit + 1)
+        else:
+            # Two members are read into memory by name: nothing is unpacked, so no path can lead out.
+            with zipfile.ZipFile(checkpoint) as archive, archive.open(name) as file:
+                data = file.read(limit + 1)
     except OSError as error:
-        raise CharlmError(f"Cannot read {path}: {error.strerror}.") from error
+        raise CharlmError(f"Cannot read {checkpoint / name}: {error.strerror}.") from error
+    except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise CharlmError(f"{checkpoint} is no zip file with a {name} that can be read ({error}).") from error
     if len(data) > limit:
-        raise CharlmError(f"{path} is larger than {limit:,} bytes.")
+        raise CharlmError(f"{checkpoint / name} is larger than {limit:,} bytes.")
     return data

@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 a request that cannot be carried out (one sentence on stde
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import shlex
 import signal
@@ -18,6 +19,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from charlm import checkpoints
@@ -31,7 +33,14 @@ from charlm.training import Progress, Trainer
 
 STATE = "training.safetensors"
 SIZES = {"block_size": int, "n_layer": int, "n_head": int, "n_embd": int, "dropout": float}
-OPTIONS = {"steps": int, "batch_size": int, "learning_rate": float, "eval_interval": int, "seed": int}
+OPTIONS = {
+    "steps": int,
+    "seconds": float,
+    "batch_size": int,
+    "learning_rate": float,
+    "eval_interval": int,
+    "seed": int,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -78,6 +87,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--resume", action="store_true", help="go on with an interrupted run of the same command"
     )
+    sub.add_argument(
+        "--events",
+        action="store_true",
+        help="print each step as a line of JSON; stop when standard input closes",
+    )
     sub.add_argument("--compile", action="store_true", help="use torch.compile (needs a C++ compiler)")
     for name, kind in (SIZES | OPTIONS).items():
         sub.add_argument(
@@ -121,12 +135,16 @@ def _train(args: argparse.Namespace) -> None:
     if args.resume:
         trainer.restore(state)
 
-    bar = tqdm(total=options.steps, initial=trainer.step, unit="step", disable=None)
-    with bar, _interruption() as interrupted:
+    if args.events:
+        print(json.dumps({"baselines": trainer.baselines()}), flush=True)
+    bar = tqdm(total=options.steps, initial=trainer.step, unit="step", disable=args.events or None)
+    with bar, _interruption(args.events) as interrupted:
         for progress in trainer.run():
             bar.update(progress.step - bar.n)
             bar.set_postfix_str(f"loss {progress.batch_loss:.3f}, {progress.chars_per_second:,.0f} chars/s")
-            if progress.evaluation is not None:
+            if args.events:
+                print(json.dumps(_event(progress)), flush=True)
+            elif progress.evaluation is not None:
                 trainer.save(state)
                 bar.write(_evaluation_text(progress), file=sys.stderr)
             if interrupted.is_set():
@@ -134,7 +152,7 @@ def _train(args: argparse.Namespace) -> None:
 
     record = trainer.record("python -m charlm " + shlex.join(sys.argv[1:]))
     checkpoints.save(trainer.average, record, args.out)
-    if trainer.step < options.steps:
+    if trainer.done < 1 and not args.events:
         trainer.save(state)
         print(
             f"charlm: stopped at step {trainer.step}; what it learned is in {args.out}, "
@@ -145,7 +163,7 @@ def _train(args: argparse.Namespace) -> None:
     state.unlink(missing_ok=True)
     if args.json:
         print(json.dumps(record))
-    else:
+    elif not args.events:
         print(f"{args.out}: validation loss {record['val_loss']:.4f} nats per character")
 
 
@@ -157,11 +175,33 @@ def _evaluation_text(progress: Progress) -> str:
     )
 
 
+def _event(progress: Progress) -> dict[str, Any]:
+    event = {
+        "step": progress.step,
+        "done": progress.done,
+        "seconds": progress.seconds,
+        "chars_per_second": progress.chars_per_second,
+    }
+    if progress.evaluation is None:
+        return event
+    losses, maps = progress.evaluation, progress.evaluation.attention
+    event |= {"train_loss": losses.train_loss, "val_loss": losses.val_loss, "sample": losses.sample}
+    if maps is not None:
+        # Bytes from 0 to 255, (n_layer, n_head, T, T): as much as a small picture can show.
+        data = (255 * maps).round().to(torch.uint8).numpy().tobytes()
+        event["attention"] = {"shape": list(maps.shape), "bytes": base64.b64encode(data).decode()}
+        event["watched"] = losses.watched
+    return event
+
+
 @contextmanager
-def _interruption() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that a step is never left half done."""
+def _interruption(watch_input: bool) -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, so that a step is never left half done. With
+    `watch_input`, the end of standard input sets it too: so ends a run whose caller has gone."""
     event = threading.Event()
     before = {s: signal.signal(s, lambda *_: event.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+    if watch_input:
+        threading.Thread(target=lambda: (sys.stdin.read(), event.set()), daemon=True).start()
     try:
         yield event
     finally:

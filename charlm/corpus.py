@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import charset_normalizer
 import torch
 from platformdirs import user_cache_dir
 from torch import Tensor
@@ -65,6 +66,20 @@ def load_corpus(path: str | os.PathLike[str] | None = None) -> Corpus:
     if corpus.sha256 == TINY_SHAKESPEARE_SHA256:
         return Corpus(text, "Tiny Shakespeare")
     return corpus
+
+
+def decode_text(data: bytes) -> tuple[str, str]:
+    """Any text file's bytes as text, and the name of the encoding they were found to be in.
+
+    Raises `CharlmError` if they are no text.
+    """
+    try:
+        return data.decode("utf-8-sig"), "utf-8"
+    except UnicodeDecodeError:
+        guess = charset_normalizer.from_bytes(data).best()
+    if guess is None:
+        raise CharlmError("This file is not text: no encoding fits it.")
+    return str(guess), guess.encoding
 
 
 def _read(path: Path) -> str:

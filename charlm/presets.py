@@ -31,12 +31,18 @@ PRESETS = {
         {"block_size": 64, "n_layer": 1, "n_head": 1, "n_embd": 64},
         TrainingOptions(steps=3000, batch_size=64, learning_rate=0.01, warmup_steps=100, eval_interval=250),
     ),
+    "multi-head": Preset(
+        "Four heads side by side: each can look for something else.",
+        "attention",
+        {"block_size": 64, "n_layer": 1, "n_head": 4, "n_embd": 64},
+        TrainingOptions(steps=1500, batch_size=64, learning_rate=0.01, warmup_steps=100, eval_interval=150),
+    ),
     "small": Preset(
-        "A GPT that learns words in a minute or two.",
+        "A whole GPT, small enough to learn words in a minute or two.",
         "attention",
         {"block_size": 128, "n_layer": 4, "n_head": 4, "n_embd": 128, "decoder": True},
         TrainingOptions(
-            steps=600, batch_size=16, learning_rate=0.01, muon_learning_rate=0.04, eval_interval=100
+            steps=600, batch_size=16, learning_rate=0.01, muon_learning_rate=0.04, eval_interval=50
         ),
     ),
     "gpt": Preset(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from charlm import checkpoints
 from charlm.errors import CharlmError
 from charlm.models import LanguageModel
 from charlm.presets import PRESETS
+from charlm.runs import TrainingRuns
 from charlm.sampling import Step, stream
 
 MAX_PROMPT_CHARS = 10_000
@@ -20,7 +24,7 @@ MAX_NEW_CHARS = 5_000
 class ModelInfo:
     """What a visitor is told of a model before it is loaded. `val_loss` is in nats per character."""
 
-    name: str
+    title: str
     description: str
     parameters: int
     val_loss: float
@@ -28,29 +32,50 @@ class ModelInfo:
 
 
 class ModelService:
-    """Hands out the trained models, for any number of threads at once."""
+    """Hands out the trained models, for any number of threads at once.
+
+    A visitor's own model is known by a `name` that nobody else can guess.
+    """
 
     def __init__(self) -> None:
+        self.runs = TrainingRuns()
+        self.runs.on_trained(lambda run: self._add(run.visitor, run.name, run.model))
         self._models: dict[str, LanguageModel] = {}
+        self._own: dict[str, _OwnModel] = {}
         self._lock = threading.Lock()
 
-    def names(self) -> list[str]:
-        """The models there are, the best first."""
-        return sorted(checkpoints.names(), key=lambda name: self.info(name).val_loss)
+    def names(self, visitor: str = "") -> list[str]:
+        """The models there are for everybody, the best first, and before them the `visitor`'s own,
+        the latest first."""
+        own = [name for name, model in self._own.items() if visitor and model.visitor == visitor]
+        return own[::-1] + sorted(checkpoints.names(), key=lambda name: self.info(name).val_loss)
+
+    def is_own(self, name: str) -> bool:
+        """Whether the model called `name` is a visitor's own."""
+        return name in self._own
 
     def info(self, name: str) -> ModelInfo:
         """Describes the model called `name`. Raises `CharlmError` if there is none."""
-        checkpoint = checkpoints.read_description(checkpoints.find(self._known(name)))
+        checkpoint = checkpoints.read_description(self._path(name))
         record = checkpoint["record"]
-        description = PRESETS[name].description if name in PRESETS else "A model trained here."
-        has_attention = checkpoint["architecture"] == "attention"
-        return ModelInfo(name, description, record["parameters"], record["val_loss"], has_attention)
+        own = self._own.get(name)
+        if own is not None:
+            description = f"Your own model, trained on {record['data']}."
+        else:
+            description = PRESETS[name].description if name in PRESETS else "A model trained here."
+        return ModelInfo(
+            own.title if own else name,
+            description,
+            record["parameters"],
+            record["val_loss"],
+            checkpoint["architecture"] == "attention",
+        )
 
     def get(self, name: str) -> LanguageModel:
         """The model called `name`, loaded once. Raises `CharlmError` if that is impossible."""
         with self._lock:
             if name not in self._models:
-                self._models[name] = checkpoints.load(self._known(name))
+                self._models[name] = checkpoints.load(self._path(name))
             return self._models[name]
 
     def stream(
@@ -70,8 +95,60 @@ class ModelService:
             )
         return stream(self.get(name), prompt, max_new_chars=max_new_chars, **options)
 
-    def _known(self, name: str) -> str:
+    def add_zip(self, visitor: str, title: str, path: Path) -> str:
+        """Makes the model in the zip file at `path` the `visitor`'s own and returns its name.
+
+        Raises `CharlmError` if it is not a charlm model.
+        """
+        model = checkpoints.load(path)
+        folder = self.runs.new_folder()
+        checkpoints.save(model, _checked_record(model.record), folder)
+        return self._add(visitor, title, folder)
+
+    def pack(self, name: str) -> Path:
+        """The visitor's own model called `name` as one zip file. Raises `CharlmError` if it is not
+        there any more."""
+        own = self._own.get(name)
+        if own is None:
+            raise CharlmError("This model is not here any more.")
+        safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in own.title)
+        path = own.folder.parent / f"{safe}.zip"
+        checkpoints.pack(own.folder, path)
+        return path
+
+    def _add(self, visitor: str, title: str, folder: Path) -> str:
+        with self._lock:
+            for name in [name for name, own in self._own.items() if not own.folder.exists()]:
+                del self._own[name]
+                self._models.pop(name, None)
+            name = secrets.token_urlsafe(16)
+            self._own[name] = _OwnModel(visitor, title, folder)
+            return name
+
+    def _path(self, name: str) -> Path:
         # A visitor's word must never be taken for a path.
+        if name in self._own:
+            return self._own[name].folder
         if name not in checkpoints.names():
-            raise CharlmError(f"There is no model called {name!r}.")
-        return name
+            raise CharlmError("There is no such model, or it is not here any more.")
+        return checkpoints.find(name)
+
+
+@dataclass(frozen=True)
+class _OwnModel:
+    visitor: str
+    title: str
+    folder: Path
+
+
+def _checked_record(record: dict[str, Any]) -> dict[str, Any]:
+    """The record of somebody's file, with what the page shows of it in the right types."""
+    checked = dict(record)
+    for key, kind, default in (
+        ("data", str, "an unknown text"),
+        ("val_loss", float, 0.0),
+        ("parameters", int, 0),
+    ):
+        if not isinstance(checked.get(key), kind):
+            checked[key] = default
+    return checked

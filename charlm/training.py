@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -19,18 +20,22 @@ from charlm.corpus import Corpus, get_batch
 from charlm.errors import CharlmError
 from charlm.evaluation import bigram_counts, counted_bigram_loss, evaluate
 from charlm.files import write_atomically
-from charlm.models import BigramLanguageModel, LanguageModel
+from charlm.models import AttentionLanguageModel, BigramLanguageModel, LanguageModel
 from charlm.sampling import stream
 
 SAMPLE_CHARS = 200
+WATCHED_CHARS = 24
+"""How much of the validation split is watched for its attention."""
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
     """How to train. `learning_rate` is AdamW's, for tables and gains; `muon_learning_rate` is for
-    the matrices inside the blocks. `average_decay` is how slowly the averaged weights move."""
+    the matrices inside the blocks. `average_decay` is how slowly the averaged weights move. With
+    `seconds`, a run ends after that time if `steps` have not ended it before."""
 
     steps: int = 2000
+    seconds: float | None = None
     batch_size: int = 32
     learning_rate: float = 3e-3
     muon_learning_rate: float = 0.02
@@ -45,24 +50,30 @@ class TrainingOptions:
         for name in ("steps", "batch_size", "eval_interval", "eval_blocks"):
             if getattr(self, name) < 1:
                 raise CharlmError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.seconds is not None and not self.seconds > 0:
+            raise CharlmError(f"seconds must be above 0, not {self.seconds}.")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the averaged model can do: estimated losses in nats per character, and a sample."""
+    """What the averaged model can do: estimated losses in nats per character, a sample, and its
+    attention (n_layer, n_head, T, T), if it has any, over the `watched` text: the first characters
+    of the validation split."""
 
     train_loss: float
     val_loss: float
     sample: str
+    watched: str
+    attention: Tensor | None
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands after `step` of `steps` steps. `seconds` counts all the time so far,
-    `chars_per_second` only that of training."""
+    """Where a run stands after `step` steps, with the part `done` (0 to 1) behind it. `seconds` counts
+    all the time so far, `chars_per_second` only that of training."""
 
     step: int
-    steps: int
+    done: float
     batch_loss: float
     seconds: float
     chars_per_second: float
@@ -89,10 +100,12 @@ def build_optimizers(model: LanguageModel, options: TrainingOptions) -> list[tor
     return optimizers
 
 
-def learning_rate_factor(step: int, options: TrainingOptions) -> float:
-    """A straight line up during the warm-up, then one down to zero (Defazio et al., 2023)."""
-    warmup = min(1.0, (step + 1) / max(1, options.warmup_steps))
-    return warmup * (1 - step / options.steps)
+def learning_rate_factor(step: int, done: float, options: TrainingOptions) -> float:
+    """A straight line up during the warm-up, then one down to zero (Defazio et al., 2023).
+
+    `done` is the part of the run that lies behind, from 0 to 1.
+    """
+    return min(1.0, (step + 1) / max(1, options.warmup_steps)) * (1 - done)
 
 
 def has_fast_bfloat16() -> bool:
@@ -135,6 +148,7 @@ class Trainer:
         """Trains to the last step and tells after each one; stop by not asking for the next.
 
         Every `eval_interval` steps, before the first and after the last, the average is evaluated.
+        A run with a time limit depends on the speed of the machine; one without is the same each time.
         """
         began = time.perf_counter() - self.seconds
         batch_chars = self.options.batch_size * self.model.config.block_size
@@ -142,22 +156,31 @@ class Trainer:
         loss = float("nan")
         while True:
             evaluated = self.curve and self.curve[-1][0] == self.step
-            due = self.step % self.options.eval_interval == 0 or self.step == self.options.steps
+            finished = self.done >= 1
+            due = self.step % self.options.eval_interval == 0 or finished
             evaluation = self._evaluate() if due and not evaluated else None
             self.seconds = time.perf_counter() - began
             if evaluation is not None:
                 losses = evaluation.train_loss, evaluation.val_loss
                 self.curve.append((self.step, *losses, self.seconds))
-            yield Progress(self.step, self.options.steps, loss, self.seconds, chars_per_second, evaluation)
-            if self.step >= self.options.steps:
+            yield Progress(self.step, self.done, loss, self.seconds, chars_per_second, evaluation)
+            if finished:
                 return
             start = time.perf_counter()
-            loss = self._train_step()
+            loss = self.train_step()
             chars_per_second = batch_chars / (time.perf_counter() - start)
+            self.seconds = time.perf_counter() - began
 
-    def _train_step(self) -> float:
+    @property
+    def done(self) -> float:
+        """The part of the run that lies behind, 1 at its end."""
+        in_time = self.seconds / self.options.seconds if self.options.seconds else 0.0
+        return max(self.step / self.options.steps, in_time)
+
+    def train_step(self) -> float:
+        """Learns from one batch and returns its loss in nats per character."""
         self.model.train()
-        factor = learning_rate_factor(self.step, self.options)
+        factor = learning_rate_factor(self.step, self.done, self.options)
         rates = (self.options.learning_rate, self.options.muon_learning_rate)
         for optimizer, rate in zip(self.optimizers, rates, strict=False):
             for group in optimizer.param_groups:
@@ -191,13 +214,26 @@ class Trainer:
             x, y = get_batch(data, self.options.eval_blocks, self.model.config.block_size, chunks)
             losses.append(self.average(x, y)[1].item())
         steps = stream(self.average, max_new_chars=SAMPLE_CHARS, temperature=0.8, seed=self.options.seed)
-        return Evaluation(*losses, sample="".join(step.char for step in steps))
+        idx = self.val_data[None, : min(WATCHED_CHARS, self.model.config.block_size)]
+        watched = self.model.tokenizer.decode(idx[0].tolist())
+        attention = None
+        if isinstance(self.average, AttentionLanguageModel):
+            attention = self.average.attention(idx)[0][:, 0]
+        return Evaluation(*losses, "".join(step.char for step in steps), watched, attention)
+
+    def baselines(self) -> dict[str, float]:
+        """Losses on the validation split, in nats per character, that a model ought to beat: of the
+        uniform guess and of the counted bigram table."""
+        counts = bigram_counts(self.train_data, self.model.config.vocab_size) + 1
+        return {
+            "uniform": math.log(self.model.config.vocab_size),
+            "bigram": counted_bigram_loss(counts, self.val_data),
+        }
 
     def record(self, command: str) -> dict[str, Any]:
         """How the averaged model was made, for its checkpoint: the `command`, the data, the whole
         losses of both splits in nats per character, and what counting alone would give."""
-        counts = bigram_counts(self.train_data, self.model.config.vocab_size)
-        return {
+        record = {
             "command": command,
             "data": self.corpus.name,
             "data_sha256": self.corpus.sha256,
@@ -206,10 +242,14 @@ class Trainer:
             "seconds": self.seconds,
             "train_loss": evaluate(self.average, self.train_data),
             "val_loss": evaluate(self.average, self.val_data),
-            "counted_bigram_loss": counted_bigram_loss(counts + 1, self.val_data),
+            "counted_bigram_loss": self.baselines()["bigram"],
             "parameters": self.model.parameter_count(),
             "curve": self.curve,
-        } | ({"bigram_counts": counts.long().tolist()} if isinstance(self.model, BigramLanguageModel) else {})
+        }
+        if isinstance(self.model, BigramLanguageModel):
+            counts = bigram_counts(self.train_data, self.model.config.vocab_size)
+            record["bigram_counts"] = counts.long().tolist()
+        return record
 
     def save(self, path: Path) -> None:
         """Writes all that `restore` needs to `path` (safetensors). Raises `CharlmError` if it cannot."""

@@ -8,7 +8,7 @@ import gradio as gr
 
 from charlm.explain.attention import MAX_TEXT_CHARS
 from charlm.service import ModelService
-from charlm.ui import attention, averaging, bigram, generate, inside, tokens
+from charlm.ui import attention, averaging, bigram, generate, inside, tokens, train
 from charlm.ui.parts import HELPER
 from charlm.ui.theme import LAUNCH
 
@@ -16,7 +16,8 @@ HEADER = """
 <header class="charlm-header">
   <h1>charlm</h1>
   <p>A language model guesses the next character. Watch it guess, see how it pays attention,
-  and look inside.</p>
+  look inside,
+  and train one yourself.</p>
 </header>
 """
 
@@ -30,7 +31,7 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
         gr.HTML(HEADER, padding=False)
         with gr.Tabs() as tabs:
             with gr.Tab("Generate", id="generate"):
-                written, carry = generate.build(service)
+                generating = generate.build(service)
             with gr.Tab("Tokens", id="tokens") as tab:
                 tokens.build(service, tab)
             with gr.Tab("Bigram", id="bigram") as tab:
@@ -38,10 +39,21 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
             with gr.Tab("Averaging", id="averaging") as tab:
                 averaging.build(tab)
             with gr.Tab("Attention", id="attention") as tab:
-                looked_at = attention.build(service, tab)
+                looking = attention.build(service, tab)
             with gr.Tab("Inside the model", id="inside") as tab:
-                inside.build(service, tab)
-        carry.click(_carry, written, [looked_at.text, looked_at.model, tabs], **HELPER)
+                inside_model = inside.build(service, tab)
+
+            def lists(visitor: str) -> list[Any]:
+                models = [(service.info(name).title, name) for name in service.names(visitor)]
+                attentive = [(title, name) for title, name in models if service.info(name).has_attention]
+                rivals = [generate.NO_RIVAL, *models]
+                return [gr.update(choices=c) for c in (models, rivals, attentive, models)]
+
+            with gr.Tab("Train", id="train"):
+                fed = [generating.model, generating.rival, looking.model, inside_model]
+                train.build(service, app, lists, fed)
+        outputs = [looking.text, looking.model, tabs]
+        generating.carry.click(_carry, generating.written, outputs, **HELPER)
     return app
 
 

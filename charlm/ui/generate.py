@@ -6,6 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -24,16 +25,25 @@ EXAMPLES = [
     "First Citizen:\nBefore we proceed",
 ]
 NOBODY = "nobody"
+NO_RIVAL = ("Nobody", NOBODY)
 SHOWN_ALTERNATIVES = 10
 SECONDS_BETWEEN_UPDATES = 0.04
 RANDOM_SEEDS = 2**31
 
 
-def build(service: ModelService) -> tuple[gr.HTML, gr.Button]:
-    """Lays the tab out and connects it to `service`.
+@dataclass(frozen=True)
+class GenerateTab:
+    """What other tabs need of this one: the written text, the button that asks for its attention,
+    and the lists of models."""
 
-    Returns the view of the written text and the button that asks for its attention.
-    """
+    written: gr.HTML
+    carry: gr.Button
+    model: gr.Dropdown
+    rival: gr.Dropdown
+
+
+def build(service: ModelService) -> GenerateTab:
+    """Lays the tab out and connects it to `service`."""
     names = service.names()
     with gr.Row(elem_id="generate"):
         with gr.Column(elem_id="generate-ask"):
@@ -58,7 +68,7 @@ def build(service: ModelService) -> tuple[gr.HTML, gr.Button]:
         with gr.Column(elem_id="generate-settings"):
             model = gr.Dropdown(names, label="Model", info=_describe(service, names[0]), elem_id="model")
             rival = gr.Dropdown(
-                [("Nobody", NOBODY), *names],
+                [NO_RIVAL, *names],
                 value=NOBODY,
                 label="Side by side with",
                 info="A second model continues the same prompt.",
@@ -124,7 +134,7 @@ def build(service: ModelService) -> tuple[gr.HTML, gr.Button]:
             return
         except CharlmError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        texts = {v: Continuation(name, prompt, seed) for v, name in views.items()}
+        texts = {v: Continuation(name, service.info(name).title, prompt, seed) for v, name in views.items()}
         visible = {unknown: gr.update(visible=False), rival_written: gr.update(visible=rival != NOBODY)}
         for shown in _updates(streams, texts):
             yield visible | {v: gr.update(value=text, visible=True) for v, text in shown.items()}
@@ -153,7 +163,7 @@ def build(service: ModelService) -> tuple[gr.HTML, gr.Button]:
     stop.click(
         None, cancels=writing, js="() => { document.dispatchEvent(new Event('charlm-stop')) }", **HELPER
     )
-    return written, carry
+    return GenerateTab(written, carry, model, rival)
 
 
 class Continuation:
@@ -163,11 +173,12 @@ class Continuation:
     alternatives and how many more there were. Gradio sends only what a string has grown by.
     """
 
-    def __init__(self, model: str, prompt: str, seed: int):
+    def __init__(self, model: str, title: str, prompt: str, seed: int):
         self.began = time.perf_counter()
         self.value = {
             "id": secrets.token_hex(8),
             "model": model,
+            "title": title,
             "prompt": prompt,
             "seed": seed,
             "steps": "",

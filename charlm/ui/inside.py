@@ -20,8 +20,8 @@ layer** as if it were the last one shows the guess taking shape. *Try:* end your
 """
 
 
-def build(service: ModelService, tab: gr.Tab) -> None:
-    """Lays the tab out and connects it to `service`."""
+def build(service: ModelService, tab: gr.Tab) -> gr.Dropdown:
+    """Lays the tab out, connects it to `service` and returns its list of models."""
     gr.Markdown(INTRO)
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
@@ -60,3 +60,4 @@ def build(service: ModelService, tab: gr.Tab) -> None:
 
     inputs = [model, text, temperature, top_k, top_p]
     live([tab.select, *(c.change for c in inputs)], compute, inputs, [network, drawn], notes)
+    return model

@@ -1,7 +1,6 @@
 // Small multiples of every head; the open one as scores → mask → softmax, linked; and the text, tinted by who is looked at.
-const { el, visible, rgb } = window.charlm;
+const { el, visible, rgb, paint, bytes } = window.charlm;
 const root = element.querySelector(".attention_view");
-const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 const floats = (text) => new Float32Array(bytes(text).buffer);
 
 let chosen = [-1, 0];
@@ -23,17 +22,6 @@ root.append(
 const nameOf = ([layer, head]) => (layer < 0 ? "All heads, averaged" : `Layer ${layer + 1}, head ${head + 1}`);
 
 // A weight is drawn with the square root of its size as opacity, so that small ones can be seen too.
-function paint(canvas, n, opacityAt, colourAt) {
-  canvas.width = canvas.height = n;
-  const context = canvas.getContext("2d");
-  const image = context.createImageData(n, n);
-  for (let i = 0; i < n * n; i++) {
-    const [r, g, b] = colourAt(i);
-    image.data.set([r, g, b, 255 * opacityAt(i)], 4 * i);
-  }
-  context.putImageData(image, 0, 0);
-}
-
 function drawTiles(v) {
   const { positive } = rgb(root);
   const tile = (values, layer, head) => {

@@ -28,6 +28,23 @@ window.charlm = {
     return { positive: read("--positive"), negative: read("--negative"), ink: read("--ink") };
   },
 
+  // Base64 as bytes.
+  bytes: (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)),
+
+  // An n × n picture, one pixel a number.
+  paint(canvas, n, opacityAt, colourAt) {
+    canvas.width = canvas.height = n;
+    const context = canvas.getContext("2d");
+    const image = context.createImageData(n, n);
+    for (let i = 0; i < n * n; i++) {
+      const [r, g, b] = colourAt(i);
+      image.data.set([r, g, b, 255 * opacityAt(i)], 4 * i);
+    }
+    context.putImageData(image, 0, 0);
+  },
+
+  duration: (seconds) => (seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`),
+
   percent: (p) => (p >= 0.9995 ? "100 %" : p < 0.001 ? "<0.1 %" : `${(100 * p).toFixed(1)} %`),
 
   // Rows of a bar chart: [[label, probability, class?], …]

@@ -33,7 +33,7 @@ function begin(value) {
   shown = { id: value.id, length: 0, stopped: false };
   chars = [];
   pinned = null;
-  title.textContent = value.model;
+  title.textContent = value.title;
   page.replaceChildren(el("span", { class: "prompt", text: value.prompt }));
   hint();
 }
@@ -106,7 +106,7 @@ async function copyText() {
 }
 function downloadText() {
   const url = URL.createObjectURL(new Blob([text()], { type: "text/plain" }));
-  el("a", { href: url, download: `charlm-${props.value?.model ?? "text"}.txt` }).click();
+  el("a", { href: url, download: `charlm-${props.value?.title ?? "text"}.txt` }).click();
   URL.revokeObjectURL(url);
 }
 

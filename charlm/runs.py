@@ -1,0 +1,263 @@
+"""Training runs of visitors: each a process of its own, its owner's alone, queued and within a budget.
+
+A run is the command line's `train --events` in a folder of its own. It ends by itself when the app
+that started it goes away.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from charlm.corpus import Corpus, get_batch
+from charlm.errors import CharlmError
+from charlm.presets import PRESETS
+from charlm.tokenizer import CharTokenizer
+
+MAX_TEXT_CHARS = 5_000_000
+MAX_VOCAB_SIZE = 1_000
+MAX_NAME_CHARS = 40
+SIZE_LIMITS = {"block_size": 256, "n_layer": 8, "n_head": 8, "n_embd": 384}
+MAX_STEPS = 5_000
+MAX_SECONDS = 1800
+"""The longest that a run may take, whatever was asked for."""
+GRACE_SECONDS = 60
+"""How long a run may take to write what it has learned, before it is killed."""
+MAX_QUEUE = 20
+FORGET_AFTER_SECONDS = 3600
+"""How long the run of a visitor who is gone is kept."""
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class Run:
+    """One visitor's training run. `state` is queued, running, done, stopped or failed."""
+
+    visitor: str
+    name: str
+    arguments: list[str]
+    folder: Path
+    state: str = "queued"
+    error: str = ""
+    progress: dict[str, Any] = field(default_factory=dict)
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    baselines: dict[str, float] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    seen: float = field(default_factory=time.monotonic)
+    process: subprocess.Popen[str] | None = None
+    stopping: bool = False
+
+    @property
+    def model(self) -> Path:
+        """The folder of the checkpoint that the run leaves."""
+        return self.folder / "model"
+
+    @property
+    def active(self) -> bool:
+        return self.state in ("queued", "running")
+
+
+class TrainingRuns:
+    """Starts, watches, stops and forgets the runs. Safe for any number of threads."""
+
+    def __init__(self, max_running: int | None = None):
+        self.max_running = max_running or max(1, (os.cpu_count() or 1) // 2)
+        self._runs: list[Run] = []
+        self._lock = threading.RLock()
+        self._folder = Path(tempfile.mkdtemp(prefix="charlm-"))
+        self._listeners: list[Callable[[Run], None]] = []
+        atexit.register(self.close)
+
+    def new_folder(self) -> Path:
+        """A new folder that is removed when the app ends."""
+        return Path(tempfile.mkdtemp(dir=self._folder))
+
+    def on_trained(self, listener: Callable[[Run], None]) -> None:
+        """`listener(run)` is called when a run has left a model."""
+        self._listeners.append(listener)
+
+    def start(
+        self,
+        visitor: str,
+        name: str,
+        preset: str,
+        sizes: dict[str, int],
+        *,
+        steps: int | None = None,
+        seconds: float | None = None,
+        text: str | None = None,
+    ) -> Run:
+        """Queues the training of `preset` with other `sizes` on `text` (None: Tiny Shakespeare).
+
+        Raises `CharlmError` if the request is out of bounds, the visitor has a run already, or the
+        queue is full.
+        """
+        arguments = _arguments(name, preset, sizes, steps, seconds)
+        if text is not None:
+            check_text(text, (PRESETS[preset].sizes | sizes)["block_size"])
+        with self._lock:
+            self._forget_the_gone()
+            mine = self.of(visitor)
+            if mine is not None and mine.active:
+                raise CharlmError(f"Your run {mine.name!r} is not finished: stop it first.")
+            if sum(run.state == "queued" for run in self._runs) >= MAX_QUEUE:
+                raise CharlmError(f"{MAX_QUEUE} runs are waiting already: please try again in a few minutes.")
+            run = Run(visitor, name, arguments, self.new_folder())
+            if text is not None:
+                (run.folder / "text.txt").write_bytes(text.encode())
+                run.arguments = [*arguments, "--data", "text.txt"]
+            self._runs.append(run)
+            self._fill()
+            return run
+
+    def of(self, visitor: str) -> Run | None:
+        """The latest run of `visitor`, if there is one."""
+        with self._lock:
+            for run in reversed(self._runs):
+                if run.visitor == visitor:
+                    run.seen = time.monotonic()
+                    return run
+        return None
+
+    def place(self, run: Run) -> int:
+        """1 for the next in line."""
+        with self._lock:
+            return (
+                1 + [r for r in self._runs if r.state == "queued"].index(run) if run.state == "queued" else 0
+            )
+
+    def stop(self, visitor: str) -> None:
+        """Ends the run of `visitor`; what it has learned is kept."""
+        run = self.of(visitor)
+        with self._lock:
+            if run is None or not run.active:
+                return
+            run.stopping = True
+            if run.process is None:
+                run.state = "stopped"
+            else:
+                run.process.stdin.close()
+
+    def close(self) -> None:
+        """Ends all runs and removes what they left."""
+        with self._lock:
+            running = [run for run in self._runs if run.process is not None and run.state == "running"]
+            for run in self._runs:
+                run.state = "stopped" if run.state == "queued" else run.state
+        for run in running:
+            run.process.kill()
+            run.process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _fill(self) -> None:
+        free = self.max_running - sum(run.state == "running" for run in self._runs)
+        for run in [run for run in self._runs if run.state == "queued"][:free]:
+            command = [sys.executable, "-m", "charlm", "train", *run.arguments]
+            run.process = subprocess.Popen(
+                [*command, "--out", "model", "--events"],
+                cwd=run.folder,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            if hasattr(os, "setpriority"):
+                # Whoever reads or writes on the page goes first.
+                os.setpriority(os.PRIO_PROCESS, run.process.pid, 10)
+            run.state = "running"
+            threading.Thread(target=self._watch, args=(run,), daemon=True).start()
+
+    def _watch(self, run: Run) -> None:
+        process = run.process
+        killer = threading.Timer(MAX_SECONDS + GRACE_SECONDS, process.kill)
+        killer.daemon = True
+        killer.start()
+        complaint = []
+        errors = threading.Thread(target=lambda: complaint.extend(process.stderr), daemon=True)
+        errors.start()
+        for line in process.stdout:
+            event = json.loads(line)
+            if "baselines" in event:
+                run.baselines = event["baselines"]
+                continue
+            run.progress = event
+            if "val_loss" in event:
+                run.evaluations.append(event)
+        process.wait()
+        killer.cancel()
+        errors.join()
+        (run.folder / "text.txt").unlink(missing_ok=True)
+        with self._lock:
+            if (run.model / "config.json").exists():
+                run.state = "stopped" if run.stopping else "done"
+                for listener in self._listeners:
+                    listener(run)
+            elif run.stopping:
+                run.state = "stopped"
+            else:
+                run.state = "failed"
+                sentences = [
+                    line.removeprefix("charlm: ") for line in complaint if line.startswith("charlm: ")
+                ]
+                run.error = sentences[-1].strip() if sentences else "The training process ended unexpectedly."
+            self._fill()
+
+    def _forget_the_gone(self) -> None:
+        now = time.monotonic()
+        for run in list(self._runs):
+            if not run.active and now - run.seen > FORGET_AFTER_SECONDS:
+                self._runs.remove(run)
+                shutil.rmtree(run.folder, ignore_errors=True)
+
+
+def check_text(text: str, block_size: int) -> None:
+    """Raises `CharlmError` if `text` is too long, too short or too varied to be trained on."""
+    if len(text) > MAX_TEXT_CHARS:
+        raise CharlmError(f"A text may have {MAX_TEXT_CHARS:,} characters: this one has {len(text):,}.")
+    tokenizer = CharTokenizer.from_text(text or " ")
+    if tokenizer.vocab_size > MAX_VOCAB_SIZE:
+        raise CharlmError(
+            f"This text has {tokenizer.vocab_size:,} different characters; a model here can tell "
+            f"{MAX_VOCAB_SIZE:,} apart. Scripts with thousands of signs need tokens other than characters."
+        )
+    for data in Corpus(text, "").split(tokenizer):
+        try:
+            get_batch(data, 1, block_size)
+        except CharlmError as error:
+            raise CharlmError(
+                f"This text is too short: the last tenth of it is kept for validation and must fill a "
+                f"block of {block_size} characters, so it needs about {10 * (block_size + 1):,} characters."
+            ) from error
+
+
+def _arguments(
+    name: str, preset: str, sizes: dict[str, int], steps: int | None, seconds: float | None
+) -> list[str]:
+    if not name.strip() or len(name) > MAX_NAME_CHARS:
+        raise CharlmError(f"Give the model a name of 1 to {MAX_NAME_CHARS} characters.")
+    if preset not in PRESETS:
+        raise CharlmError(f"There is no preset called {preset!r}.")
+    for size, value in sizes.items():
+        if not 1 <= value <= SIZE_LIMITS[size]:
+            raise CharlmError(f"{size} must be from 1 to {SIZE_LIMITS[size]} here, not {value}.")
+    if steps is not None and not 1 <= steps <= MAX_STEPS:
+        raise CharlmError(f"A run takes from 1 to {MAX_STEPS:,} steps, not {steps}.")
+    if seconds is not None and not 1 <= seconds <= MAX_SECONDS:
+        raise CharlmError(f"A run takes from 1 to {MAX_SECONDS:,} seconds, not {seconds}.")
+    arguments = [preset, "--steps", str(steps or MAX_STEPS), "--seconds", str(seconds or MAX_SECONDS)]
+    for size, value in sizes.items():
+        arguments += ["--" + size.replace("_", "-"), str(value)]
+    return arguments
