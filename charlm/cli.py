@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from charlm import checkpoints
+from charlm import checkpoints, distributed
 from charlm.corpus import load_corpus
 from charlm.errors import CharlmError
 from charlm.evaluation import evaluate
@@ -130,14 +130,20 @@ def _train(args: argparse.Namespace) -> None:
     corpus = load_corpus(args.data)
     tokenizer = CharTokenizer.from_text(corpus.text)
     model = checkpoints.build(preset.architecture, tokenizer, sizes, options.seed)
-    trainer = Trainer(model, corpus, options, compiled=args.compile)
+    with distributed.process_group():
+        _run(Trainer(model, corpus, options, compiled=args.compile), args)
+
+
+def _run(trainer: Trainer, args: argparse.Namespace) -> None:
+    """Trains to the end or to an interruption, and keeps what was learned."""
     state = args.out / STATE
     if args.resume:
         trainer.restore(state)
-
+    first = distributed.rank() == 0
     if args.events:
         print(json.dumps({"baselines": trainer.baselines()}), flush=True)
-    bar = tqdm(total=options.steps, initial=trainer.step, unit="step", disable=args.events or None)
+    hidden = True if args.events or not first else None  # None: hidden where there is no terminal
+    bar = tqdm(total=trainer.options.steps, initial=trainer.step, unit="step", disable=hidden)
     with bar, _interruption(args.events) as interrupted:
         for progress in trainer.run():
             bar.update(progress.step - bar.n)
@@ -147,23 +153,34 @@ def _train(args: argparse.Namespace) -> None:
             elif progress.evaluation is not None:
                 trainer.save(state)
                 bar.write(_evaluation_text(progress), file=sys.stderr)
-            if interrupted.is_set():
+            if distributed.any_of(interrupted.is_set()):
                 break
-
-    record = trainer.record("python -m charlm " + shlex.join(sys.argv[1:]))
-    checkpoints.save(trainer.average, record, args.out)
+    if first:
+        _keep(trainer, args, state)
     if trainer.done < 1 and not args.events:
+        raise KeyboardInterrupt
+
+
+def _keep(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
+    """Writes the checkpoint and, after an interruption, what `--resume` needs."""
+    processes = distributed.world_size()
+    program = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
+    record = trainer.record(f"{program} -m charlm {shlex.join(sys.argv[1:])}")
+    checkpoints.save(trainer.average, record, args.out)
+    if args.events:
+        return
+    if trainer.done < 1:
         trainer.save(state)
         print(
             f"charlm: stopped at step {trainer.step}; what it learned is in {args.out}, "
             "and the same command with --resume goes on from there.",
             file=sys.stderr,
         )
-        raise KeyboardInterrupt
+        return
     state.unlink(missing_ok=True)
     if args.json:
         print(json.dumps(record))
-    elif not args.events:
+    else:
         print(f"{args.out}: validation loss {record['val_loss']:.4f} nats per character")
 
 

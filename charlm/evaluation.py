@@ -21,6 +21,7 @@ def evaluate(model: LanguageModel, data: Tensor) -> float:
     if len(data) < 2:
         raise CharlmError("A loss needs at least two characters: one to look at and one to predict.")
     T = model.config.block_size
+    data = data.to(model.device)
     x, y = data[:-1], data[1:]
     n = len(x) // T
     xs, ys = x[: n * T].view(n, T).split(BLOCKS_AT_ONCE), y[: n * T].view(n, T).split(BLOCKS_AT_ONCE)

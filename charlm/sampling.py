@@ -119,12 +119,12 @@ def _stream(model: LanguageModel, ids: list[int], options: SamplingOptions) -> I
         generator.manual_seed(options.seed)
     model.eval()
     cache = model.new_cache()
-    idx = torch.tensor([ids])
+    idx = torch.tensor([ids], device=model.device)
     for _ in range(options.max_new_chars):
         # A generator shares its thread with its caller between two yields: no_grad must not outlive one.
         with torch.inference_mode():
-            logits = model.decode(idx, cache)[0]
+            logits = model.decode(idx, cache)[0].cpu()
             probs = next_char_probs(logits, options.temperature, options.top_k, options.top_p)
-            idx = torch.multinomial(probs, 1, generator=generator)[None]
-        i = int(idx)
+            i = int(torch.multinomial(probs, 1, generator=generator))
+        idx = torch.tensor([[i]], device=model.device)
         yield Step(model.tokenizer.vocab[i], probs[i].item(), probs, model.tokenizer)

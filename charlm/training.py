@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from charlm import distributed
 from charlm.corpus import Corpus, get_batch
 from charlm.errors import CharlmError
 from charlm.evaluation import bigram_counts, counted_bigram_loss, evaluate
@@ -108,8 +109,10 @@ def learning_rate_factor(step: int, done: float, options: TrainingOptions) -> fl
     return min(1.0, (step + 1) / max(1, options.warmup_steps)) * (1 - done)
 
 
-def has_fast_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 matrices faster than float32 ones."""
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether `device` multiplies bfloat16 matrices faster than float32 ones."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
@@ -118,16 +121,29 @@ class Trainer:
     """A training run: `run` does the work, `save` and `restore` let it go on another day.
 
     `model` is what is trained, `average` the moving average of its weights, which is the better
-    model at any time (Polyak & Juditsky, 1992) and the one to keep.
+    model at any time (Polyak & Juditsky, 1992) and the one to keep. A GPU is used if there is one.
+
+    Under `torchrun` every process holds the whole model and learns from its share of each batch; the
+    gradients are averaged (DistributedDataParallel, Li et al., 2020), so that the run is that of one
+    process with the same batch_size. The first process alone evaluates.
     """
 
     def __init__(
         self, model: LanguageModel, corpus: Corpus, options: TrainingOptions, *, compiled: bool = False
     ):
-        """`compiled` runs the model through torch.compile: a slow start, then faster steps.
+        """`compiled` runs the model through torch.compile: a slow start, then faster steps. On a GPU
+        it always does.
 
-        Raises `CharlmError` if a split of the corpus is too short for one chunk.
+        Raises `CharlmError` if a split of the corpus is too short for one chunk, or a batch cannot
+        be shared equally among the processes.
         """
+        if options.batch_size % distributed.world_size():
+            raise CharlmError(
+                f"batch_size ({options.batch_size}) must be a multiple of the number of processes "
+                f"({distributed.world_size()})."
+            )
+        self.device = distributed.device()
+        model = model.to(self.device)
         self.model, self.corpus, self.options = model, corpus, options
         self.average = copy.deepcopy(model)
         self.optimizers = build_optimizers(model, options)
@@ -137,12 +153,12 @@ class Trainer:
         self.seconds = 0.0
         self.curve: list[tuple[int, float, float, float]] = []
         """(step, train loss, validation loss, seconds) of every evaluation so far."""
-        self._forward = torch.compile(model) if compiled else model
-        self._bfloat16 = has_fast_bfloat16()
+        self._forward = distributed.share(model)
+        if compiled or self.device.type == "cuda":
+            self._forward = torch.compile(self._forward)
+        self._bfloat16 = has_fast_bfloat16(self.device)
         for data in (self.train_data, self.val_data):
             get_batch(data, 1, model.config.block_size)
-        # The state of the random numbers for dropout, which PyTorch draws from a global generator.
-        self._dropout_rng = torch.Generator().manual_seed(options.seed).get_state()
 
     def run(self) -> Iterator[Progress]:
         """Trains to the last step and tells after each one; stop by not asking for the next.
@@ -158,8 +174,9 @@ class Trainer:
             evaluated = self.curve and self.curve[-1][0] == self.step
             finished = self.done >= 1
             due = self.step % self.options.eval_interval == 0 or finished
-            evaluation = self._evaluate() if due and not evaluated else None
-            self.seconds = time.perf_counter() - began
+            first = distributed.rank() == 0
+            evaluation = self._evaluate() if due and first and not evaluated else None
+            self.seconds = distributed.of_first(time.perf_counter() - began)
             if evaluation is not None:
                 losses = evaluation.train_loss, evaluation.val_loss
                 self.curve.append((self.step, *losses, self.seconds))
@@ -169,7 +186,6 @@ class Trainer:
             start = time.perf_counter()
             loss = self.train_step()
             chars_per_second = batch_chars / (time.perf_counter() - start)
-            self.seconds = time.perf_counter() - began
 
     @property
     def done(self) -> float:
@@ -185,14 +201,17 @@ class Trainer:
         for optimizer, rate in zip(self.optimizers, rates, strict=False):
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor
-        x, y = get_batch(
+        batch = get_batch(
             self.train_data, self.options.batch_size, self.model.config.block_size, self.generator
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(self._dropout_rng)
-            with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
+        # All processes draw the same batch, and each takes its share of it.
+        rank, world_size = distributed.rank(), distributed.world_size()
+        x, y = (part.chunk(world_size)[rank].to(self.device) for part in batch)
+        with torch.random.fork_rng():
+            # Dropout draws from global generators: seeded anew, a resumed step draws the same.
+            torch.manual_seed(self.options.seed + self.step * world_size + rank)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
                 _, loss = self._forward(x, y)
-            self._dropout_rng = torch.get_rng_state()
         loss.backward()
         for optimizer in self.optimizers:
             optimizer.step()
@@ -202,7 +221,7 @@ class Trainer:
         decay = min(self.options.average_decay, self.step / (self.step + 9))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
-        return loss.item()
+        return distributed.mean(loss.item())
 
     @torch.no_grad()
     def _evaluate(self) -> Evaluation:
@@ -212,13 +231,13 @@ class Trainer:
             # The same chunks every time, so that two evaluations differ by the model alone.
             chunks = torch.Generator().manual_seed(self.options.seed)
             x, y = get_batch(data, self.options.eval_blocks, self.model.config.block_size, chunks)
-            losses.append(self.average(x, y)[1].item())
+            losses.append(self.average(x.to(self.device), y.to(self.device))[1].item())
         steps = stream(self.average, max_new_chars=SAMPLE_CHARS, temperature=0.8, seed=self.options.seed)
         idx = self.val_data[None, : min(WATCHED_CHARS, self.model.config.block_size)]
         watched = self.model.tokenizer.decode(idx[0].tolist())
         attention = None
         if isinstance(self.average, AttentionLanguageModel):
-            attention = self.average.attention(idx)[0][:, 0]
+            attention = self.average.attention(idx.to(self.device))[0][:, 0].cpu()
         return Evaluation(*losses, "".join(step.char for step in steps), watched, attention)
 
     def baselines(self) -> dict[str, float]:
@@ -285,7 +304,6 @@ class Trainer:
                 slots.setdefault(int(parameter), {})[slot] = tensor
             optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
         self.generator.set_state(state["generator"])
-        self._dropout_rng = state["dropout_rng"]
 
     def _identity(self) -> dict[str, object]:
         return {
@@ -301,7 +319,6 @@ class Trainer:
             for parameter, slots in optimizer.state_dict()["state"].items():
                 state |= {f"optimizer{i}.{parameter}.{slot}": t for slot, t in slots.items()}
         state["generator"] = self.generator.get_state()
-        state["dropout_rng"] = self._dropout_rng
         return state
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 import charlm
 from charlm import checkpoints
@@ -12,6 +13,9 @@ from charlm.corpus import Corpus
 from charlm.models import LanguageModel
 from charlm.tokenizer import CharTokenizer
 from charlm.training import Trainer, TrainingOptions
+
+# Models this small are slower on two threads than on one.
+torch.set_num_threads(1)
 
 TEXT = "".join(
     f"{who}:\nThe {thing} is {colour}, and {n} of them I saw.\n\n"

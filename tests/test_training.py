@@ -91,3 +91,21 @@ def test_bigram_reaches_the_counted_optimum(corpus: Corpus, tokenizer: CharToken
     counts = bigram_counts(trainer.train_data, tokenizer.vocab_size)
     optimum = counted_bigram_loss(counts, trainer.train_data)
     assert optimum <= evaluate(trainer.average, trainer.train_data) < optimum + 0.01
+
+
+def test_a_time_limit_ends_a_run(corpus: Corpus, tokenizer: CharTokenizer):
+    options = TrainingOptions(
+        steps=10**6, seconds=0.5, batch_size=4, eval_interval=10**6, eval_blocks=2, warmup_steps=3
+    )
+    trainer = new_trainer(corpus, tokenizer, options)
+    last = list(trainer.run())[-1]
+    assert last.done >= 1
+    assert 0 < trainer.step < 10**6
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(
+    corpus: Corpus, tokenizer: CharTokenizer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("charlm.distributed.world_size", lambda: 3)
+    with pytest.raises(CharlmError, match=r"batch_size \(4\) must be a multiple of the number of processes"):
+        new_trainer(corpus, tokenizer)

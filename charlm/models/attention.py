@@ -66,9 +66,9 @@ class KVCache:
     same however much has been written.
     """
 
-    def __init__(self, config: AttentionConfig, batch_size: int = 1):
+    def __init__(self, config: AttentionConfig, batch_size: int = 1, device: torch.device | None = None):
         shape = (config.n_layer, 2, batch_size, config.n_head, config.block_size, config.head_size)
-        self.entries = torch.zeros(shape)
+        self.entries = torch.zeros(shape, device=device)
         self.block_size = config.block_size
         self.length = 0
         """How many characters the model has read so far."""
@@ -135,7 +135,7 @@ class CausalSelfAttention(nn.Module):
             out = F.scaled_dot_product_attention(q, k, v, is_causal=T > 1)
         else:
             scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
-            future = torch.ones(T, T, dtype=torch.bool).triu(1)
+            future = torch.ones(T, T, dtype=torch.bool, device=x.device).triu(1)
             weights = scores.masked_fill(future, float("-inf")).softmax(dim=-1)
             trace.scores.append(scores)
             trace.weights.append(weights)
@@ -219,7 +219,7 @@ class AttentionLanguageModel(LanguageModel):
             raise CharlmError(f"This model reads {self.config.block_size} characters at a time, not {T}.")
         position = self.cos[:T], self.sin[:T]
         if cache is not None and cache.length:
-            position = rotary(self.config, cache.length, T)
+            position = tuple(part.to(self.device) for part in rotary(self.config, cache.length, T))
         x = self.dropout(self.embedding(idx))
         if trace is not None:
             trace.residual.append(x)
@@ -237,7 +237,7 @@ class AttentionLanguageModel(LanguageModel):
         return self.lm_head(self.norm(x))
 
     def new_cache(self, batch_size: int = 1) -> KVCache:
-        return KVCache(self.config, batch_size)
+        return KVCache(self.config, batch_size, self.device)
 
     @torch.no_grad()
     def decode(self, idx: Tensor, cache: KVCache) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from charlm.tokenizer import CharTokenizer
@@ -33,6 +34,11 @@ class LanguageModel(nn.Module, ABC):
     def decode(self, idx: Tensor, cache: Any) -> Tensor:
         """Reads on: idx (B, T) is first the prompt, then one character a call. Returns the logits
         of the next character, (B, vocab_size). The model must be in eval mode."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
 
     def parameter_count(self) -> int:
         """How many numbers training sets."""
