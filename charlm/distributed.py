@@ -39,7 +39,7 @@ def world_size() -> int:
 
 def device() -> torch.device:
     """What this process computes on: its GPU if it has one."""
-    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def share(model: nn.Module) -> nn.Module:

@@ -21,11 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from charlm import estimate
 from charlm.corpus import Corpus, get_batch
 from charlm.errors import CharlmError
 from charlm.presets import PRESETS
 from charlm.tokenizer import CharTokenizer
 
+TINY_SHAKESPEARE_VOCAB_SIZE = 65
 MAX_TEXT_CHARS = 5_000_000
 MAX_VOCAB_SIZE = 1_000
 MAX_NAME_CHARS = 40
@@ -36,8 +38,10 @@ MAX_SECONDS = 1800
 GRACE_SECONDS = 60
 """How long a run may take to write what it has learned, before it is killed."""
 MAX_QUEUE = 20
-FORGET_AFTER_SECONDS = 3600
-"""How long the run of a visitor who is gone is kept."""
+FORGET_AFTER_SECONDS = 1800
+"""How long what belongs to a visitor is kept after the last sign of life."""
+EVALUATIONS = 12
+"""How often a run is evaluated, about."""
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -55,7 +59,6 @@ class Run:
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     baselines: dict[str, float] = field(default_factory=dict)
     id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
-    seen: float = field(default_factory=time.monotonic)
     process: subprocess.Popen[str] | None = None
     stopping: bool = False
 
@@ -75,6 +78,7 @@ class TrainingRuns:
     def __init__(self, max_running: int | None = None):
         self.max_running = max_running or max(1, (os.cpu_count() or 1) // 2)
         self._runs: list[Run] = []
+        self._seen: dict[str, float] = {}
         self._lock = threading.RLock()
         self._folder = Path(tempfile.mkdtemp(prefix="charlm-"))
         self._listeners: list[Callable[[Run], None]] = []
@@ -104,11 +108,12 @@ class TrainingRuns:
         Raises `CharlmError` if the request is out of bounds, the visitor has a run already, or the
         queue is full.
         """
-        arguments = _arguments(name, preset, sizes, steps, seconds)
+        _check_request(name, preset, sizes, steps, seconds)
+        vocab_size = TINY_SHAKESPEARE_VOCAB_SIZE
         if text is not None:
-            check_text(text, (PRESETS[preset].sizes | sizes)["block_size"])
+            vocab_size = check_text(text, (PRESETS[preset].sizes | sizes)["block_size"])
+        arguments = _arguments(preset, sizes, steps, seconds, vocab_size)
         with self._lock:
-            self._forget_the_gone()
             mine = self.of(visitor)
             if mine is not None and mine.active:
                 raise CharlmError(f"Your run {mine.name!r} is not finished: stop it first.")
@@ -125,11 +130,16 @@ class TrainingRuns:
     def of(self, visitor: str) -> Run | None:
         """The latest run of `visitor`, if there is one."""
         with self._lock:
-            for run in reversed(self._runs):
-                if run.visitor == visitor:
-                    run.seen = time.monotonic()
-                    return run
-        return None
+            self.touch(visitor)
+            return next((run for run in reversed(self._runs) if run.visitor == visitor), None)
+
+    def touch(self, visitor: str) -> None:
+        """Takes note that `visitor` is here."""
+        self._seen[visitor] = time.monotonic()
+
+    def is_gone(self, visitor: str) -> bool:
+        """Whether `visitor` has given no sign of life for `FORGET_AFTER_SECONDS`."""
+        return time.monotonic() - self._seen.get(visitor, float("-inf")) > FORGET_AFTER_SECONDS
 
     def place(self, run: Run) -> int:
         """1 for the next in line."""
@@ -215,16 +225,18 @@ class TrainingRuns:
                 run.error = sentences[-1].strip() if sentences else "The training process ended unexpectedly."
             self._fill()
 
-    def _forget_the_gone(self) -> None:
-        now = time.monotonic()
-        for run in list(self._runs):
-            if not run.active and now - run.seen > FORGET_AFTER_SECONDS:
+    def forget_the_gone(self) -> None:
+        """Removes the finished runs of visitors who are gone."""
+        with self._lock:
+            for run in [run for run in self._runs if not run.active and self.is_gone(run.visitor)]:
                 self._runs.remove(run)
                 shutil.rmtree(run.folder, ignore_errors=True)
+            self._seen = {visitor: at for visitor, at in self._seen.items() if not self.is_gone(visitor)}
 
 
-def check_text(text: str, block_size: int) -> None:
-    """Raises `CharlmError` if `text` is too long, too short or too varied to be trained on."""
+def check_text(text: str, block_size: int) -> int:
+    """The vocab_size of `text`. Raises `CharlmError` if it is too long, too short or too varied to
+    be trained on."""
     if len(text) > MAX_TEXT_CHARS:
         raise CharlmError(f"A text may have {MAX_TEXT_CHARS:,} characters: this one has {len(text):,}.")
     tokenizer = CharTokenizer.from_text(text or " ")
@@ -241,11 +253,12 @@ def check_text(text: str, block_size: int) -> None:
                 f"This text is too short: the last tenth of it is kept for validation and must fill a "
                 f"block of {block_size} characters, so it needs about {10 * (block_size + 1):,} characters."
             ) from error
+    return tokenizer.vocab_size
 
 
-def _arguments(
+def _check_request(
     name: str, preset: str, sizes: dict[str, int], steps: int | None, seconds: float | None
-) -> list[str]:
+) -> None:
     if not name.strip() or len(name) > MAX_NAME_CHARS:
         raise CharlmError(f"Give the model a name of 1 to {MAX_NAME_CHARS} characters.")
     if preset not in PRESETS:
@@ -257,7 +270,20 @@ def _arguments(
         raise CharlmError(f"A run takes from 1 to {MAX_STEPS:,} steps, not {steps}.")
     if seconds is not None and not 1 <= seconds <= MAX_SECONDS:
         raise CharlmError(f"A run takes from 1 to {MAX_SECONDS:,} seconds, not {seconds}.")
-    arguments = [preset, "--steps", str(steps or MAX_STEPS), "--seconds", str(seconds or MAX_SECONDS)]
-    for size, value in sizes.items():
-        arguments += ["--" + size.replace("_", "-"), str(value)]
+
+
+def _arguments(
+    preset: str, sizes: dict[str, int], steps: int | None, seconds: float | None, vocab_size: int
+) -> list[str]:
+    """What the command line is asked for. Raises `CharlmError` if the sizes do not fit together."""
+    step_seconds = estimate.seconds_per_step(preset, sizes, vocab_size)
+    expected = min(steps or MAX_STEPS, (seconds or MAX_SECONDS) / step_seconds)
+    options = {
+        "steps": steps or MAX_STEPS,
+        "seconds": seconds or MAX_SECONDS,
+        "eval_interval": max(1, round(expected / EVALUATIONS)),
+    }
+    arguments = [preset]
+    for option, value in (options | sizes).items():
+        arguments += ["--" + option.replace("_", "-"), str(value)]
     return arguments

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,9 @@ from charlm.sampling import Step, stream
 
 MAX_PROMPT_CHARS = 10_000
 MAX_NEW_CHARS = 5_000
+MAX_OWN_MODELS = 8
+"""How many models of one visitor are kept: a new one replaces the oldest."""
+CLEANING_INTERVAL_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class ModelService:
         self._models: dict[str, LanguageModel] = {}
         self._own: dict[str, _OwnModel] = {}
         self._lock = threading.Lock()
+        threading.Thread(target=self._clean_up, daemon=True).start()
 
     def names(self, visitor: str = "") -> list[str]:
         """The models there are for everybody, the best first, and before them the `visitor`'s own,
@@ -112,18 +118,31 @@ class ModelService:
         if own is None:
             raise CharlmError("This model is not here any more.")
         safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in own.title)
-        path = own.folder.parent / f"{safe}.zip"
+        path = own.folder / f"{safe}.zip"
         checkpoints.pack(own.folder, path)
         return path
 
     def _add(self, visitor: str, title: str, folder: Path) -> str:
+        self.runs.touch(visitor)
         with self._lock:
-            for name in [name for name, own in self._own.items() if not own.folder.exists()]:
-                del self._own[name]
-                self._models.pop(name, None)
             name = secrets.token_urlsafe(16)
             self._own[name] = _OwnModel(visitor, title, folder)
+            mine = [name for name, own in self._own.items() if own.visitor == visitor]
+            self._remove(mine[:-MAX_OWN_MODELS])
             return name
+
+    def _clean_up(self) -> None:
+        """Removes now and then what visitors who are gone have left."""
+        while True:
+            time.sleep(CLEANING_INTERVAL_SECONDS)
+            with self._lock:
+                self._remove([name for name, own in self._own.items() if self.runs.is_gone(own.visitor)])
+            self.runs.forget_the_gone()
+
+    def _remove(self, names: list[str]) -> None:
+        for name in names:
+            shutil.rmtree(self._own.pop(name).folder, ignore_errors=True)
+            self._models.pop(name, None)
 
     def _path(self, name: str) -> Path:
         # A visitor's word must never be taken for a path.

@@ -16,8 +16,7 @@ HEADER = """
 <header class="charlm-header">
   <h1>charlm</h1>
   <p>A language model guesses the next character. Watch it guess, see how it pays attention,
-  look inside,
-  and train one yourself.</p>
+  look inside, and train one yourself.</p>
 </header>
 """
 
@@ -27,7 +26,10 @@ __all__ = ["LAUNCH", "build_app"]
 def build_app(service: ModelService | None = None) -> gr.Blocks:
     """The whole page, ready to `launch(**LAUNCH)`."""
     service = service or ModelService()
-    with gr.Blocks(title="charlm: a character-level language model", analytics_enabled=False) as app:
+    # Files that passed through the page are deleted within an hour.
+    with gr.Blocks(
+        title="charlm: a character-level language model", analytics_enabled=False, delete_cache=(1800, 1800)
+    ) as app:
         gr.HTML(HEADER, padding=False)
         with gr.Tabs() as tabs:
             with gr.Tab("Generate", id="generate"):
@@ -49,9 +51,9 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
                 rivals = [generate.NO_RIVAL, *models]
                 return [gr.update(choices=c) for c in (models, rivals, attentive, models)]
 
-            with gr.Tab("Train", id="train"):
+            with gr.Tab("Train", id="train") as tab:
                 fed = [generating.model, generating.rival, looking.model, inside_model]
-                train.build(service, app, lists, fed)
+                train.build(service, app, tab, lists, fed)
         outputs = [looking.text, looking.model, tabs]
         generating.carry.click(_carry, generating.written, outputs, **HELPER)
     return app

@@ -31,7 +31,9 @@ STEPS, SECONDS = "steps", "seconds"
 ASSUMED_VOCAB_SIZE = 65
 
 
-def build(service: ModelService, app: gr.Blocks, lists: Callable[[str], list[Any]], fed: list[Any]) -> None:
+def build(
+    service: ModelService, app: gr.Blocks, tab: gr.Tab, lists: Callable[[str], list[Any]], fed: list[Any]
+) -> None:
     """Lays the tab out. `lists(visitor)` gives an update for each of the model lists in `fed`."""
     visitor = gr.BrowserState("", storage_key="charlm-visitor")
     drawn = gr.State(("", "", 0))
@@ -101,6 +103,7 @@ def build(service: ModelService, app: gr.Blocks, lists: Callable[[str], list[Any
             plot = gr.Plot(show_label=False, elem_id="train-plot")
             history = view("history_view", elem_id="train-history")
     timer = gr.Timer(1, active=False)
+    sign_of_life = gr.Timer(60)
 
     def sources(corpus: str) -> tuple[Any, Any]:
         return gr.update(visible=corpus == FILE), gr.update(visible=corpus == PASTED)
@@ -187,7 +190,7 @@ def build(service: ModelService, app: gr.Blocks, lists: Callable[[str], list[Any
     unit.input(lambda u: 60 if u == SECONDS else 600, unit, amount, **HELPER)
     forecast_inputs = [preset, unit, amount, *sliders]
     gr.on(
-        [app.load, *(c.change for c in forecast_inputs)],
+        [tab.select, *(c.change for c in forecast_inputs)],
         foresee,
         forecast_inputs,
         forecast,
@@ -198,6 +201,7 @@ def build(service: ModelService, app: gr.Blocks, lists: Callable[[str], list[Any
     start.click(train, given, [timer, notes], **HELPER).then(poll, [visitor, drawn], seen, **HELPER)
     stop.click(service.runs.stop, visitor, None, **HELPER)
     timer.tick(poll, [visitor, drawn], seen, **HELPER)
+    sign_of_life.tick(service.runs.touch, visitor, None, **HELPER)
     app.load(arrive, visitor, [visitor, *seen], **HELPER)
     pack.click(make_zip, visitor, download, **HELPER)
     bring.upload(bring_back, [visitor, bring], [notes, *fed], **HELPER)

@@ -1,0 +1,154 @@
+"""Training runs of visitors, as real processes."""
+
+from __future__ import annotations
+
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from charlm import CharlmError, checkpoints, corpus, runs
+from charlm.corpus import Corpus
+from charlm.runs import TrainingRuns
+from charlm.service import ModelService
+
+TINY = {"block_size": 16, "n_layer": 1, "n_head": 2, "n_embd": 16}
+
+
+@pytest.fixture
+def service() -> Iterator[ModelService]:
+    service = ModelService()
+    yield service
+    service.runs.close()
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.1)
+
+
+def test_a_run_becomes_a_model_of_its_owner_alone(service: ModelService, corpus: Corpus):
+    run = service.runs.start("ann", "my model", "small", TINY, steps=40, text=corpus.text)
+    wait_for(lambda: not run.active)
+    assert run.state == "done", run.error
+    steps = [e["step"] for e in run.evaluations]
+    assert steps[0] == 0
+    assert steps[-1] == 40
+    assert len(steps) >= 10
+    assert run.evaluations[-1]["val_loss"] < run.evaluations[0]["val_loss"]
+    assert run.evaluations[0]["attention"]["shape"] == [1, 2, 16, 16]
+    assert run.baselines["bigram"] < run.baselines["uniform"]
+    assert not (run.folder / "text.txt").exists()
+
+    (name,) = set(service.names("ann")) - set(service.names())
+    assert service.names("bob") == service.names("") == service.names()
+    assert service.info(name).title == "my model"
+    assert len("".join(step.char for step in service.stream(name, "ANN", max_new_chars=5))) == 5
+
+    packed = service.pack(name)
+    assert sorted(zipfile.ZipFile(packed).namelist()) == ["config.json", "model.safetensors"]
+    again = service.add_zip("bob", "back", packed)
+    assert service.names("bob")[0] == again
+    written = [
+        "".join(step.char for step in service.stream(n, "BOB", max_new_chars=20, seed=1))
+        for n in (name, again)
+    ]
+    assert written[0] == written[1]
+
+
+def test_runs_queue_and_stop(service: ModelService, corpus: Corpus):
+    service.runs.max_running = 1
+    first = service.runs.start("ann", "one", "small", TINY, seconds=600, text=corpus.text)
+    second = service.runs.start("bob", "two", "small", TINY, seconds=600, text=corpus.text)
+    third = service.runs.start("eve", "three", "small", TINY, seconds=600, text=corpus.text)
+    assert [run.state for run in (first, second, third)] == ["running", "queued", "queued"]
+    assert [service.runs.place(run) for run in (first, second, third)] == [0, 1, 2]
+    with pytest.raises(CharlmError, match="'one' is not finished"):
+        service.runs.start("ann", "more", "small", TINY, steps=5, text=corpus.text)
+    assert service.runs.of("bob") is second
+    assert service.runs.of("nobody") is None
+
+    service.runs.stop("bob")
+    assert second.state == "stopped"
+    assert service.runs.place(third) == 1
+    wait_for(lambda: first.progress.get("step", 0) > 3)
+    service.runs.stop("ann")
+    wait_for(lambda: first.state == "stopped")
+    assert checkpoints.load(first.model).record["steps"] >= first.progress["step"]
+    wait_for(lambda: third.state == "running")
+
+
+def test_a_run_that_dies_says_so_and_makes_way(service: ModelService, corpus: Corpus):
+    service.runs.max_running = 1
+    first = service.runs.start("ann", "one", "small", TINY, seconds=600, text=corpus.text)
+    second = service.runs.start("bob", "two", "small", TINY, steps=2, text=corpus.text)
+    first.process.kill()
+    wait_for(lambda: first.state == "failed")
+    assert "ended unexpectedly" in first.error
+    wait_for(lambda: second.state == "done")
+
+
+def test_a_run_ends_with_the_app(corpus: Corpus):
+    several = TrainingRuns()
+    run = several.start("ann", "one", "small", TINY, seconds=600, text=corpus.text)
+    several.close()
+    assert run.process.poll() is not None
+    assert not run.folder.exists()
+
+
+def test_what_belongs_to_visitors_who_are_gone_is_removed(
+    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+):
+    run = service.runs.start("ann", "one", "bigram", {"block_size": 8}, steps=2, text=corpus.text)
+    wait_for(lambda: not run.active)
+    service.runs.forget_the_gone()
+    assert service.runs.of("ann") is run
+    monkeypatch.setattr(runs, "FORGET_AFTER_SECONDS", -1)
+    service.runs.forget_the_gone()
+    assert service.runs.of("ann") is None
+    assert not run.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"preset": "huge"}, "no preset called 'huge'"),
+        ({"name": "  "}, "a name of 1 to"),
+        ({"name": "x" * 41}, "a name of 1 to"),
+        ({"steps": 0}, "from 1 to 5,000 steps, not 0"),
+        ({"steps": 10**9}, "from 1 to 5,000 steps"),
+        ({"steps": None, "seconds": float("nan")}, "seconds, not nan"),
+        ({"steps": None, "seconds": 1e9}, "from 1 to 1,800 seconds"),
+        ({"sizes": {"n_layer": 99}}, "n_layer must be from 1 to 8"),
+        ({"sizes": {"n_embd": 30, "n_head": 4}}, "an even multiple of n_head"),
+        ({"text": ""}, "too short"),
+        ({"text": "abc" * 100}, "needs about 1,290 characters"),
+        ({"text": "".join(map(chr, range(0x4E00, 0x4E00 + 3000)))}, "3,000 different characters"),
+        ({"text": "a" * 5_000_001}, "may have 5,000,000 characters"),
+    ],
+)
+def test_requests_out_of_bounds_are_refused(change: dict, message: str, service: ModelService):
+    request = {"name": "m", "preset": "small", "sizes": {}, "steps": 5, "text": "ab\n" * 2000} | change
+    with pytest.raises(CharlmError, match=message):
+        service.runs.start("ann", **request)
+    assert service.runs.of("ann") is None
+
+
+def test_a_visitor_keeps_the_latest_models(service: ModelService, checkpoint: Path, tmp_path: Path):
+    checkpoints.pack(checkpoint, tmp_path / "m.zip")
+    names = [service.add_zip("ann", f"model {i}", tmp_path / "m.zip") for i in range(10)]
+    kept = [name for name in service.names("ann") if service.is_own(name)]
+    assert kept == names[:1:-1]
+
+
+def test_encodings_are_found():
+    text = "Wer reitet so spät durch Nacht und Wind? Es ist der Vater mit seinem Kind; er hält ihn warm. " * 9
+    assert corpus.decode_text(text.encode()) == (text, "utf-8")
+    decoded, encoding = corpus.decode_text(text.encode("cp1252"))
+    assert "spät" in decoded
+    assert encoding != "utf-8"
+    assert corpus.decode_text(text.encode("utf-16"))[0].lstrip("\ufeff") == text
