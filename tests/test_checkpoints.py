@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,51 @@ def test_a_folder_that_cannot_be_written_is_told(trained: LanguageModel, tmp_pat
     (tmp_path / "file").write_text("")
     with pytest.raises(CharlmError, match="Cannot write"):
         checkpoints.save(trained, {}, tmp_path / "file" / "folder")
+
+
+def test_zip_round_trip(checkpoint: Path, trained: LanguageModel, tmp_path: Path):
+    checkpoints.pack(checkpoint, tmp_path / "model.zip")
+    x = torch.arange(10)[None]
+    assert torch.equal(charlm.load(tmp_path / "model.zip")(x)[0], trained(x)[0])
+
+
+def test_a_zip_bomb_is_refused(checkpoint: Path, tmp_path: Path):
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", bytes(50_000_000))
+    assert path.stat().st_size < 100_000
+    with pytest.raises(CharlmError, match="larger than 4,000,000 bytes"):
+        charlm.load(path)
+
+
+def test_a_zip_writes_nothing_outside(checkpoint: Path, tmp_path: Path):
+    checkpoints.pack(checkpoint, tmp_path / "model.zip")
+    with zipfile.ZipFile(tmp_path / "model.zip", "a") as archive:
+        archive.writestr("../evil.txt", "outside")
+        archive.writestr("/evil.txt", "outside")
+    before = sorted(tmp_path.rglob("*"))
+    charlm.load(tmp_path / "model.zip")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not (tmp_path.parent / "evil.txt").exists()
+
+
+def test_damaged_zips_are_refused_or_harmless(checkpoint: Path, trained: LanguageModel, tmp_path: Path):
+    path = tmp_path / "model.zip"
+    checkpoints.pack(checkpoint, path)
+    data = path.read_bytes()
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
+        pass
+    damaged = [(tmp_path / "empty.zip").read_bytes()]
+    damaged += [bytes(255 - b if i == at else b for i, b in enumerate(data)) for at in range(40, 400, 12)]
+    x = torch.arange(10)[None]
+    refused = 0
+    for broken in damaged:
+        path.write_bytes(broken)
+        try:
+            assert torch.equal(charlm.load(path)(x)[0], trained(x)[0])
+        except CharlmError:
+            refused += 1
+    assert refused > len(damaged) // 2
 
 
 @pytest.mark.parametrize("name", ["bigram", "attention", "gpt"])

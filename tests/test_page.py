@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import browser
 import pytest
 
 import charlm
+from charlm import estimate
 from charlm.explain import attention, averaging, bigram, inside, tokens
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = playwright.expect
+expect.set_options(timeout=30_000)
 Page = playwright.Page
 
 
@@ -245,6 +248,71 @@ def test_inside_tab(page: Page):
     row = inside.candidates(model, logits[-1], 1, 3, 1)[0]
     p = f"{100 * row['after']:.1f} %" if row["after"] < 0.9995 else "100 %"
     expect(page.locator("#inside-candidates .bar-value").first).to_have_text(p)
+
+
+def test_train_tab(page: Page, corpus: charlm.Corpus, tmp_path: Path):
+    open_tab(page, "Train")
+    page.locator("#train-corpus").get_by_text("Pasted text").click()
+    page.locator("#train-text textarea").fill("too short")
+    page.locator("#train-start").click()
+    expect(page.locator("#train-notes")).to_contain_text("too short: the last tenth of it")
+
+    page.get_by_text("Sizes").click()
+    for size, value in {"block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 32}.items():
+        set_number(page, f"train-{size}", str(value))
+    parameters = estimate.parameter_count(
+        "small", {"block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 32}, 65
+    )
+    expect(page.locator("#train-forecast")).to_contain_text(f"{parameters:,} parameters")
+    page.locator("#train-text textarea").fill(corpus.text)
+    set_number(page, "train-amount", "5000")
+    page.locator("#train-name textarea, #train-name input").fill("colours")
+    page.locator("#train-start").click()
+    status = page.locator("#train-progress [data-state]")
+    expect(status).to_have_attribute("data-state", "running")
+    expect(page.locator("#train-history")).to_contain_text("After 0 steps")
+    expect(page.locator("#train-plot")).to_contain_text("counted bigram")
+
+    page.reload()
+    open_tab(page, "Train")
+    expect(status).to_contain_text("colours")
+    expect(status).to_contain_text("characters per second")
+    page.locator("#train-stop").click()
+    expect(status).to_have_attribute("data-state", "stopped")
+    page.locator("#train-history input[type=range]").fill("0")
+    expect(page.locator("#train-history")).to_contain_text("After 0 steps")
+    expect(page.locator("#train-history canvas")).to_have_count(2)
+
+    page.get_by_text("Keep it, or bring one back").click()
+    page.locator("#train-pack").click()
+    with page.expect_download() as download:
+        page.locator("#train-download").click()
+    kept = tmp_path / "kept.zip"
+    download.value.save_as(kept)
+    mine = charlm.load(kept)
+
+    open_tab(page, "Generate")
+    page.locator("#model input").click()
+    page.get_by_role("option", name="colours").click()
+    page.locator("#prompt textarea").fill("ANN:")
+    set_number(page, "length", "40")
+    page.get_by_text("More settings").click()
+    set_number(page, "seed", "3")
+    page.locator("#start").click()
+    expect(page.locator("#written .status")).to_contain_text("40 characters")
+    steps = charlm.stream(mine, "ANN:", max_new_chars=40, temperature=0.8, seed=3)
+    written = "".join(page.locator("#written .ch").all_text_contents())
+    assert written == "".join(step.char for step in steps)
+
+    open_tab(page, "Train")
+    page.locator("#train-bring input[type=file]").set_input_files(kept)
+    expect(page.locator("#train-notes")).to_contain_text("The model is back")
+    other = page.context.browser.new_context().new_page()
+    other.goto(page.url)
+    other.locator("#model input").click()
+    expect(other.get_by_role("option", name="gpt")).to_be_visible()
+    expect(other.get_by_role("option", name="colours")).to_have_count(0)
+    other.context.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

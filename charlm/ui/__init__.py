@@ -31,6 +31,10 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
         title="charlm: a character-level language model", analytics_enabled=False, delete_cache=(1800, 1800)
     ) as app:
         gr.HTML(HEADER, padding=False)
+        # What a tab holds does not live before the tab is opened: these must.
+        visitor = gr.BrowserState("", storage_key="charlm-visitor")
+        timer = gr.Timer(1, active=False)
+        gr.Timer(60).tick(service.runs.touch, visitor, None, **HELPER)
         with gr.Tabs() as tabs:
             with gr.Tab("Generate", id="generate"):
                 generating = generate.build(service)
@@ -53,7 +57,7 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
 
             with gr.Tab("Train", id="train") as tab:
                 fed = [generating.model, generating.rival, looking.model, inside_model]
-                train.build(service, app, tab, lists, fed)
+                train.build(service, app, tab, visitor, timer, lists, fed)
         outputs = [looking.text, looking.model, tabs]
         generating.carry.click(_carry, generating.written, outputs, **HELPER)
     return app

@@ -32,10 +32,16 @@ ASSUMED_VOCAB_SIZE = 65
 
 
 def build(
-    service: ModelService, app: gr.Blocks, tab: gr.Tab, lists: Callable[[str], list[Any]], fed: list[Any]
+    service: ModelService,
+    app: gr.Blocks,
+    tab: gr.Tab,
+    visitor: gr.BrowserState,
+    timer: gr.Timer,
+    lists: Callable[[str], list[Any]],
+    fed: list[Any],
 ) -> None:
-    """Lays the tab out. `lists(visitor)` gives an update for each of the model lists in `fed`."""
-    visitor = gr.BrowserState("", storage_key="charlm-visitor")
+    """Lays the tab out. `timer` ticks while a run of the `visitor` is watched; `lists(visitor)` gives
+    an update for each of the model lists in `fed`."""
     drawn = gr.State(("", "", 0))
     gr.Markdown(INTRO)
     with gr.Row():
@@ -102,8 +108,6 @@ def build(
             progress = view("progress_view", elem_id="train-progress")
             plot = gr.Plot(show_label=False, elem_id="train-plot")
             history = view("history_view", elem_id="train-history")
-    timer = gr.Timer(1, active=False)
-    sign_of_life = gr.Timer(60)
 
     def sources(corpus: str) -> tuple[Any, Any]:
         return gr.update(visible=corpus == FILE), gr.update(visible=corpus == PASTED)
@@ -201,7 +205,6 @@ def build(
     start.click(train, given, [timer, notes], **HELPER).then(poll, [visitor, drawn], seen, **HELPER)
     stop.click(service.runs.stop, visitor, None, **HELPER)
     timer.tick(poll, [visitor, drawn], seen, **HELPER)
-    sign_of_life.tick(service.runs.touch, visitor, None, **HELPER)
     app.load(arrive, visitor, [visitor, *seen], **HELPER)
     pack.click(make_zip, visitor, download, **HELPER)
     bring.upload(bring_back, [visitor, bring], [notes, *fed], **HELPER)
