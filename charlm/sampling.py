@@ -15,6 +15,7 @@ from charlm.models import LanguageModel
 from charlm.tokenizer import CharTokenizer
 
 MAX_SEED = 2**63 - 1
+MAX_TOP_K = 2**31
 
 
 @dataclass(frozen=True)
@@ -64,25 +65,51 @@ class SamplingOptions:
 
 
 def next_char_probs(
-    logits: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+    logits: Tensor,
+    temperature: float | Tensor = 1.0,
+    top_k: int | Tensor | None = None,
+    top_p: float | Tensor | None = None,
 ) -> Tensor:
-    """Logits (vocab_size,) → the float64 probabilities (vocab_size,) that the next character is drawn from.
+    """Logits (…, vocab_size) → the float64 probabilities, of the same shape, of the next character.
 
     Temperature first, then top-k, then top-p on what is left; what is cut off has probability 0.
+    Settings for each row are tensors (…, 1).
     """
-    if temperature == 0:
-        return torch.zeros_like(logits, dtype=torch.float64).index_fill_(0, logits.argmax(), 1.0)
-    # With the largest logit at 0, in double precision, no temperature above 0 is too small.
-    probs = ((logits - logits.max()).double() / temperature).softmax(dim=-1)
+    # With the largest logit at 0, in double precision, no temperature is too small: at 1e-300, which
+    # stands for 0, the likeliest character alone is left.
+    scaled = (logits - logits.amax(-1, keepdim=True)).double()
+    temperature = torch.as_tensor(temperature, dtype=torch.float64).clamp(min=1e-300)
+    probs = (scaled / temperature).softmax(dim=-1)
     if top_k is None and top_p is None:
         return probs
-    ordered, ids = probs.sort(descending=True, stable=True)
+    ordered, ids = probs.sort(dim=-1, descending=True, stable=True)
     if top_k is not None:
-        ordered[top_k:] = 0
+        ordered = ordered.where(torch.arange(ordered.shape[-1]) < top_k, 0)
     if top_p is not None:
-        ordered /= ordered.sum()
-        ordered[ordered.cumsum(0) - ordered >= top_p] = 0
-    return torch.zeros_like(probs).index_put_((ids,), ordered / ordered.sum())
+        ordered = ordered / ordered.sum(dim=-1, keepdim=True)
+        ordered = ordered.where(ordered.cumsum(-1) - ordered < top_p, 0)
+    return torch.zeros_like(probs).scatter_(-1, ids, ordered / ordered.sum(dim=-1, keepdim=True))
+
+
+class Sampler:
+    """Draws the next character of several texts, each with its own settings and its own luck."""
+
+    def __init__(self, options: list[SamplingOptions], generators: list[torch.Generator]):
+        self.generators = generators
+        self.temperature = torch.tensor([[o.temperature] for o in options], dtype=torch.float64)
+        self.top_k = self.top_p = None
+        if any(o.top_k is not None for o in options):
+            self.top_k = torch.tensor([[MAX_TOP_K if o.top_k is None else o.top_k] for o in options])
+        if any(o.top_p is not None and o.top_p < 1 for o in options):
+            self.top_p = torch.tensor([[1.0 if o.top_p is None else o.top_p] for o in options])
+
+    def draw(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (n, vocab_size) → ids (n,) and the probabilities (n, vocab_size) they are drawn from."""
+        probs = next_char_probs(logits, self.temperature, self.top_k, self.top_p)
+        luck = torch.cat([torch.rand(1, generator=g, dtype=torch.float64) for g in self.generators])
+        reached = probs.cumsum(dim=-1)
+        ids = torch.searchsorted(reached, luck[:, None] * reached[:, -1:], right=True)[:, 0]
+        return ids, probs
 
 
 def stream(
@@ -111,20 +138,35 @@ def default_start(tokenizer: CharTokenizer) -> str:
     return "\n" if "\n" in tokenizer.vocab else tokenizer.vocab[0]
 
 
-def _stream(model: LanguageModel, ids: list[int], options: SamplingOptions) -> Iterator[Step]:
+def new_generator(seed: int | None) -> torch.Generator:
+    """A source of random numbers: the same for the same seed, another each time for None."""
     generator = torch.Generator()
-    if options.seed is None:
+    if seed is None:
         generator.seed()
     else:
-        generator.manual_seed(options.seed)
-    model.eval()
-    cache = model.new_cache()
-    idx = torch.tensor([ids], device=model.device)
-    for _ in range(options.max_new_chars):
-        # A generator shares its thread with its caller between two yields: no_grad must not outlive one.
+        generator.manual_seed(seed)
+    return generator
+
+
+def steps_of(tokenizer: CharTokenizer, ids: Tensor, probs: Tensor) -> list[Step]:
+    """What `Sampler.draw` gave, a step for each text."""
+    drawn = probs.gather(1, ids[:, None])[:, 0].tolist()
+    return [
+        Step(tokenizer.vocab[i], p, row, tokenizer)
+        for i, p, row in zip(ids.tolist(), drawn, probs, strict=True)
+    ]
+
+
+def _stream(model: LanguageModel, ids: list[int], options: SamplingOptions) -> Iterator[Step]:
+    sampler = Sampler([options], [new_generator(options.seed)])
+    # A generator shares its thread with its caller between two yields: inference_mode must not outlive one.
+    with torch.inference_mode():
+        decoder = model.decoder()
+        logits = decoder.read(0, torch.tensor(ids, device=model.device))[None]
+    for written in range(1, options.max_new_chars + 1):
         with torch.inference_mode():
-            logits = model.decode(idx, cache)[0].cpu()
-            probs = next_char_probs(logits, options.temperature, options.top_k, options.top_p)
-            i = int(torch.multinomial(probs, 1, generator=generator))
-        idx = torch.tensor([[i]], device=model.device)
-        yield Step(model.tokenizer.vocab[i], probs[i].item(), probs, model.tokenizer)
+            drawn, probs = sampler.draw(logits.cpu())
+        yield from steps_of(model.tokenizer, drawn, probs)
+        if written < options.max_new_chars:
+            with torch.inference_mode():
+                logits = decoder.step(drawn.to(model.device))

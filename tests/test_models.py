@@ -57,14 +57,21 @@ def test_the_future_changes_nothing(model: LanguageModel):
     assert not torch.allclose(before[:, 9:], after[:, 9:], atol=1e-3)
 
 
-def test_decoding_with_the_cache_gives_the_same_logits(model: LanguageModel):
+def test_decoding_gives_the_same_logits(model: LanguageModel):
+    """Two texts of different lengths at once, one of them moved on the way."""
     wake(model)
     x = random_ids(model)
     logits, _ = model(x)
-    cache = model.new_cache(batch_size=2)
-    decoded = [model.decode(x[:, :5], cache)]
-    decoded += [model.decode(x[:, t : t + 1], cache) for t in range(5, 16)]
-    assert torch.allclose(torch.stack(decoded, 1), logits[:, 4:], atol=1e-4)
+    decoder = model.decoder(slots=3)
+    with torch.inference_mode():
+        assert torch.allclose(decoder.read(1, x[0, :3]), logits[0, 2], atol=1e-4)
+        assert torch.allclose(decoder.read(0, x[1, :7]), logits[1, 6], atol=1e-4)
+        for t in range(3, 7):
+            stepped = decoder.step(torch.stack((x[1, t + 4], x[0, t])))
+            assert torch.allclose(stepped, torch.stack((logits[1, t + 4], logits[0, t])), atol=1e-4)
+        decoder.move(1, 0)
+        for t in range(7, 16):
+            assert torch.allclose(decoder.step(x[0, t : t + 1]), logits[0, t : t + 1], atol=1e-4)
 
 
 @pytest.mark.parametrize("stage", ["single head", "multi-head"])
@@ -73,11 +80,12 @@ def test_beyond_block_size_one_layer_decodes_as_if_it_saw_the_last_block(
 ):
     """With one layer the keys hold nothing older than themselves: the ring buffer must be exact."""
     model = wake(make_model(tokenizer, **STAGES[stage]))
-    x = random_ids(model, T=50)
-    cache = model.new_cache(batch_size=2)
-    for t in range(50):
-        logits = model.decode(x[:, t : t + 1], cache)
-        if t >= 15:
+    x = random_ids(model, B=1, T=50)
+    decoder = model.decoder()
+    with torch.inference_mode():
+        decoder.read(0, x[0, :15])
+        for t in range(15, 50):
+            logits = decoder.step(x[:, t])
             assert torch.allclose(logits, model(x[:, t - 15 : t + 1])[0][:, -1], atol=1e-4), t
 
 

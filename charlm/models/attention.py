@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from charlm.errors import CharlmError
 from charlm.models.base import LanguageModel
+from charlm.models.decoding import AttentionDecoder
 
 LIMITS = {"vocab_size": 65_536, "block_size": 4096, "n_layer": 64, "n_head": 64, "n_embd": 4096}
 """The largest sizes accepted, so that a file cannot ask for more than a machine has."""
@@ -58,41 +59,15 @@ class Trace:
     """The channels after the embedding and after each layer, n_layer + 1 times (B, T, C)."""
 
 
-class KVCache:
-    """The keys and values of the latest `block_size` characters, per layer: a ring buffer.
-
-    Rotary positions make scores depend on distances alone, so the oldest entry can be overwritten
-    where it stands and the order of the entries does not matter. A character therefore costs the
-    same however much has been written.
-    """
-
-    def __init__(self, config: AttentionConfig, batch_size: int = 1, device: torch.device | None = None):
-        shape = (config.n_layer, 2, batch_size, config.n_head, config.block_size, config.head_size)
-        self.entries = torch.zeros(shape, device=device)
-        self.block_size = config.block_size
-        self.length = 0
-        """How many characters the model has read so far."""
-
-    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Adds k, v (B, n_head, T, head_size); returns all that may be attended to, n at most
-        block_size of each."""
-        start = self.length % self.block_size
-        keys, values = self.entries[layer, 0], self.entries[layer, 1]
-        keys[:, :, start : start + k.shape[2]] = k
-        values[:, :, start : start + v.shape[2]] = v
-        n = min(self.length + k.shape[2], self.block_size)
-        return keys[:, :, :n], values[:, :, :n]
-
-
-def rotary(config: AttentionConfig, start: int, T: int) -> tuple[Tensor, Tensor]:
-    """cos and sin, (T, head_size / 2), of the rotation angles of positions start … start+T-1.
+def rotary(config: AttentionConfig) -> tuple[Tensor, Tensor]:
+    """cos and sin, (block_size, head_size / 2), of the angles by which each position turns channels.
 
     RoPE (Su et al., 2021): no table of positions to learn, and what a head sees depends on the
     distance between two characters alone, so generation may go on for ever.
     """
     half = config.head_size // 2
     frequencies = 10_000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
-    angles = torch.arange(start, start + T, dtype=torch.float64)[:, None] * frequencies
+    angles = torch.arange(config.block_size, dtype=torch.float64)[:, None] * frequencies
     return angles.cos().float(), angles.sin().float()
 
 
@@ -105,9 +80,9 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 class CausalSelfAttention(nn.Module):
     """`n_head` heads side by side; each character looks back at itself and the ones before it."""
 
-    def __init__(self, config: AttentionConfig, layer: int):
+    def __init__(self, config: AttentionConfig):
         super().__init__()
-        self.layer, self.n_head = layer, config.n_head
+        self.n_head = config.n_head
         # One projection for query, key and value of all heads: one large product is faster than 3·n_head.
         self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=False)
         # QK-norm (Henry et al., 2020) keeps the scores bounded, which allows a higher learning rate.
@@ -119,7 +94,6 @@ class CausalSelfAttention(nn.Module):
         self,
         x: Tensor,
         position: tuple[Tensor, Tensor],
-        cache: KVCache | None = None,
         trace: Trace | None = None,
     ) -> Tensor:
         """x (B, T, C) → the heads' outputs side by side, (B, T, C)."""
@@ -129,10 +103,8 @@ class CausalSelfAttention(nn.Module):
             q, k = self.gain * self.qk_norm(q), self.qk_norm(k)
         q, k = rotate(q, *position), rotate(k, *position)
         q, k = q.type_as(v), k.type_as(v)
-        if cache is not None:
-            k, v = cache.update(self.layer, k, v)
         if trace is None:
-            out = F.scaled_dot_product_attention(q, k, v, is_causal=T > 1)
+            out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
             scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
             future = torch.ones(T, T, dtype=torch.bool, device=x.device).triu(1)
@@ -160,11 +132,11 @@ class MLP(nn.Module):
 class DecoderBlock(nn.Module):
     """Attention, then MLP; each reads a normalised copy and adds its answer to the stream."""
 
-    def __init__(self, config: AttentionConfig, layer: int):
+    def __init__(self, config: AttentionConfig):
         super().__init__()
         # RMSNorm (Zhang & Sennrich, 2019), no gain: the next projection can scale as well.
         self.norm = nn.RMSNorm(config.n_embd, elementwise_affine=False)
-        self.attention = CausalSelfAttention(config, layer)
+        self.attention = CausalSelfAttention(config)
         self.projection = nn.Linear(config.n_embd, config.n_embd, bias=False)
         self.mlp = MLP(config)
         self.dropout = nn.Dropout(config.dropout)
@@ -176,11 +148,10 @@ class DecoderBlock(nn.Module):
         self,
         x: Tensor,
         position: tuple[Tensor, Tensor],
-        cache: KVCache | None = None,
         trace: Trace | None = None,
     ) -> Tensor:
         """x (B, T, C) → (B, T, C)."""
-        heads = self.attention(self.norm(x), position, cache, trace)
+        heads = self.attention(self.norm(x), position, trace)
         x = x + self.dropout(self.projection(heads))
         return x + self.dropout(self.mlp(self.norm(x)))
 
@@ -194,10 +165,10 @@ class AttentionLanguageModel(LanguageModel):
         self.embedding = nn.Embedding(config.vocab_size, config.n_embd)
         self.dropout = nn.Dropout(config.dropout)
         layer = DecoderBlock if config.decoder else CausalSelfAttention
-        self.layers = nn.ModuleList(layer(config, i) for i in range(config.n_layer))
+        self.layers = nn.ModuleList(layer(config) for _ in range(config.n_layer))
         self.norm = nn.RMSNorm(config.n_embd, elementwise_affine=False) if config.decoder else nn.Identity()
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=not config.decoder)
-        cos, sin = rotary(config, 0, config.block_size)
+        cos, sin = rotary(config)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 
@@ -208,27 +179,22 @@ class AttentionLanguageModel(LanguageModel):
             return logits, None
         return logits, F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
 
-    def run(self, idx: Tensor, cache: KVCache | None = None, trace: Trace | None = None) -> Tensor:
-        """The channels (B, T, C) after the last layer.
+    def run(self, idx: Tensor, trace: Trace | None = None) -> Tensor:
+        """The channels (B, T, C) after the last layer; a `trace` keeps what happens on the way.
 
-        With a `cache`, idx continues the text read so far. With a `trace`, what happens on the way
-        is kept in it. Raises `CharlmError` if T exceeds block_size.
+        Raises `CharlmError` if T exceeds block_size.
         """
         T = idx.shape[1]
         if self.config.block_size < T:
             raise CharlmError(f"This model reads {self.config.block_size} characters at a time, not {T}.")
         position = self.cos[:T], self.sin[:T]
-        if cache is not None and cache.length:
-            position = tuple(part.to(self.device) for part in rotary(self.config, cache.length, T))
         x = self.dropout(self.embedding(idx))
         if trace is not None:
             trace.residual.append(x)
         for layer in self.layers:
-            x = layer(x, position, cache, trace)
+            x = layer(x, position, trace)
             if trace is not None:
                 trace.residual.append(x)
-        if cache is not None:
-            cache.length += T
         return x
 
     def unembed(self, x: Tensor) -> Tensor:
@@ -236,14 +202,8 @@ class AttentionLanguageModel(LanguageModel):
         (the "logit lens", nostalgebraist, 2020)."""
         return self.lm_head(self.norm(x))
 
-    def new_cache(self, batch_size: int = 1) -> KVCache:
-        return KVCache(self.config, batch_size, self.device)
-
-    @torch.no_grad()
-    def decode(self, idx: Tensor, cache: KVCache) -> Tensor:
-        if cache.length and idx.shape[1] > 1:
-            raise ValueError("A text that has begun is read on one character at a time.")
-        return self.unembed(self.run(idx[:, -self.config.block_size :], cache)[:, -1])
+    def decoder(self, slots: int = 1) -> AttentionDecoder:
+        return AttentionDecoder(self, slots)
 
     @torch.no_grad()
     def attention(self, idx: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from charlm.models.decoding import Decoder
 from charlm.tokenizer import CharTokenizer
 
 
@@ -27,13 +28,8 @@ class LanguageModel(nn.Module, ABC):
         """
 
     @abstractmethod
-    def new_cache(self, batch_size: int = 1) -> Any:
-        """What `decode` remembers of the text so far, empty; None if it remembers nothing."""
-
-    @abstractmethod
-    def decode(self, idx: Tensor, cache: Any) -> Tensor:
-        """Reads on: idx (B, T) is first the prompt, then one character a call. Returns the logits
-        of the next character, (B, vocab_size). The model must be in eval mode."""
+    def decoder(self, slots: int = 1) -> Decoder:
+        """What writes on with this model's weights, in up to `slots` texts at once."""
 
     @property
     def device(self) -> torch.device:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.models.base import LanguageModel
+from charlm.models.decoding import BigramDecoder
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,8 @@ class BigramLanguageModel(LanguageModel):
             return logits, None
         return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
-    def new_cache(self, batch_size: int = 1) -> None:
-        return None
-
-    def decode(self, idx: Tensor, cache: None) -> Tensor:
-        return self.token_embedding_table(idx[:, -1])
+    def decoder(self, slots: int = 1) -> BigramDecoder:
+        return BigramDecoder(self)
 
     @torch.no_grad()
     def probabilities(self) -> Tensor:

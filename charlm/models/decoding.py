@@ -1,0 +1,158 @@
+"""Writing on: models that remember what they have read, in many texts at once.
+
+The same computation as the models' `forward`, arranged for one new character a text: what the
+earlier characters left behind is kept, and as few operators as possible are called, because for
+models this small calling an operator costs more than what it computes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from charlm.models.attention import AttentionLanguageModel, CausalSelfAttention
+    from charlm.models.bigram import BigramLanguageModel
+
+
+class Decoder(ABC):
+    """Texts in numbered slots, the ones in use side by side from slot 0 on."""
+
+    @abstractmethod
+    def read(self, slot: int, ids: Tensor) -> Tensor:
+        """Begins the text of `slot` anew with ids (T,): logits (vocab_size,) of what comes next."""
+
+    @abstractmethod
+    def step(self, ids: Tensor) -> Tensor:
+        """Reads ids (n,), the next character of each text in slots 0 … n-1: logits (n, vocab_size)."""
+
+    @abstractmethod
+    def move(self, source: int, target: int) -> None:
+        """Puts the text of slot `source` into slot `target`, to fill a gap."""
+
+
+class BigramDecoder(Decoder):
+    """Remembers nothing: the last character is all that counts."""
+
+    def __init__(self, model: BigramLanguageModel):
+        self.table = model.token_embedding_table.weight.detach()
+
+    def read(self, slot: int, ids: Tensor) -> Tensor:
+        return self.table[ids[-1]]
+
+    def step(self, ids: Tensor) -> Tensor:
+        return self.table[ids]
+
+    def move(self, source: int, target: int) -> None:
+        pass
+
+
+class _Layer(NamedTuple):
+    qkv: Tensor
+    projection: Tensor | None
+    up: Tensor | None
+    down: Tensor | None
+
+
+class AttentionDecoder(Decoder):
+    """Keeps the keys and values of the latest `block_size` characters of each text: a ring buffer.
+
+    Rotary positions make scores depend on distances alone, so the oldest entry can be overwritten
+    where it stands and the order of the entries does not matter. A character therefore costs the
+    same however much has been written.
+    """
+
+    def __init__(self, model: AttentionLanguageModel, slots: int):
+        config = self.config = model.config
+        self.embedding = model.embedding.weight.detach()
+        self.head = model.lm_head
+        self.layers = [_weights(layer, config.decoder) for layer in model.layers]
+        gains = torch.ones(config.n_layer, 1, 2, config.n_head, 1, device=model.device)
+        if config.decoder:
+            gains[:, 0, 0] = torch.stack([layer.attention.gain.detach()[:, 0] for layer in model.layers])
+        self.gains = gains
+        half = config.head_size // 2
+        exponents = torch.arange(half, dtype=torch.float64, device=model.device) / half
+        self.frequencies = 10_000.0**-exponents
+        self.lengths = torch.zeros(slots, dtype=torch.long, device=model.device)
+        """How many characters each text has."""
+        shape = (config.n_layer, slots, 2, config.n_head, config.block_size, config.head_size)
+        self.cache = torch.zeros(shape, device=model.device)
+
+    def read(self, slot: int, ids: Tensor) -> Tensor:
+        ids = ids[-self.config.block_size :]
+        T = len(ids)
+
+        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
+            self.cache[layer, slot, :, :, :T] = kv.permute(1, 2, 0, 3)
+            k, v = self.cache[layer, slot, :, :, :T]
+            return F.scaled_dot_product_attention(q.transpose(0, 1), k, v, is_causal=True).transpose(0, 1)
+
+        self.lengths[slot] = T
+        return self._run(ids, torch.arange(T, device=ids.device), attend)[-1]
+
+    def step(self, ids: Tensor) -> Tensor:
+        n, block_size = len(ids), self.config.block_size
+        lengths = self.lengths[:n]
+        positions = lengths % block_size
+        slots = torch.arange(n, device=ids.device)
+        longest = min(int(lengths.max()) + 1, block_size)
+        mask = None
+        if int(lengths.min()) + 1 < longest:
+            mask = (torch.arange(longest, device=ids.device) <= lengths[:, None])[:, None, None]
+
+        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
+            cache = self.cache[layer, :n]
+            cache[slots, :, :, positions] = kv
+            k, v = cache[:, 0, :, :longest], cache[:, 1, :, :longest]
+            return F.scaled_dot_product_attention(q[:, :, None], k, v, attn_mask=mask)
+
+        logits = self._run(ids, lengths, attend)
+        lengths += 1
+        return logits
+
+    def move(self, source: int, target: int) -> None:
+        self.cache[:, target] = self.cache[:, source]
+        self.lengths[target] = self.lengths[source]
+
+    def _run(self, ids: Tensor, positions: Tensor, attend) -> Tensor:
+        """Characters ids (n,) at `positions` (n,) of their texts → logits (n, vocab_size)."""
+        decoder, C, H = self.config.decoder, self.config.n_embd, self.config.n_head
+        n, D = len(ids), C // H
+        angles = positions[:, None] * self.frequencies
+        turns = torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
+        turns = turns[:, None, None] * self.gains
+        x = self.embedding[ids]
+        for i, layer in enumerate(self.layers):
+            qkv = F.linear(F.rms_norm(x, (C,)) if decoder else x, layer.qkv).view(n, 3, H, D)
+            qk = qkv[:, :2]
+            if decoder:
+                qk = F.rms_norm(qk, (D,))
+            # A pair of channels as one complex number: turning it is one multiplication.
+            qk = torch.view_as_complex(qk.unflatten(-1, (-1, 2))) * turns[i]
+            qkv[:, :2] = torch.view_as_real(qk).flatten(-2)
+            heads = attend(i, qkv[:, 0], qkv[:, 1:]).reshape(n, C)
+            if not decoder:
+                x = heads
+                continue
+            x = torch.addmm(x, heads, layer.projection)
+            up = F.linear(F.rms_norm(x, (C,)), layer.up).relu_()
+            x = torch.addmm(x, up.mul_(up), layer.down)
+        return self.head(F.rms_norm(x, (C,)) if decoder else x)
+
+
+def _weights(layer: CausalSelfAttention, decoder: bool) -> _Layer:
+    """The weights of a layer, the channels of queries and keys reordered so that the two that are
+    turned together lie side by side: their products stay the same."""
+    attention = layer.attention if decoder else layer
+    qkv = attention.qkv.weight.detach().unflatten(0, (3, attention.n_head, 2, -1))
+    qk = qkv[:2].transpose(2, 3).flatten(0, 3)
+    qkv = torch.cat((qk, qkv[2].flatten(0, 2)))
+    if not decoder:
+        return _Layer(qkv, None, None, None)
+    down = layer.mlp.down.weight.detach()
+    return _Layer(qkv, layer.projection.weight.detach().T, layer.mlp.up.weight.detach(), down.T)
