@@ -129,13 +129,13 @@ def stream(
     once, before the first character is asked for.
     """
     options = SamplingOptions(max_new_chars, temperature, top_k, top_p, seed)
-    ids = model.tokenizer.encode(prompt) or model.tokenizer.encode(default_start(model.tokenizer))
-    return _stream(model, ids, options)
+    return _stream(model, prompt_ids(model.tokenizer, prompt), options)
 
 
-def default_start(tokenizer: CharTokenizer) -> str:
-    """What stands in for an empty prompt: a line break, or the first character of the vocabulary."""
-    return "\n" if "\n" in tokenizer.vocab else tokenizer.vocab[0]
+def prompt_ids(tokenizer: CharTokenizer, prompt: str) -> list[int]:
+    """The ids to write on from. A line break stands in for an empty prompt, or the first character of
+    the vocabulary. Raises `UnknownCharacterError`."""
+    return tokenizer.encode(prompt or ("\n" if "\n" in tokenizer.vocab else tokenizer.vocab[0]))
 
 
 def new_generator(seed: int | None) -> torch.Generator:

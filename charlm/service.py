@@ -6,17 +6,17 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from charlm import checkpoints
+from charlm.batching import Batcher, Stream
 from charlm.errors import CharlmError
 from charlm.models import LanguageModel
 from charlm.presets import PRESETS
 from charlm.runs import TrainingRuns
-from charlm.sampling import Step, stream
+from charlm.sampling import SamplingOptions, prompt_ids
 
 MAX_PROMPT_CHARS = 10_000
 MAX_NEW_CHARS = 5_000
@@ -45,7 +45,7 @@ class ModelService:
     def __init__(self) -> None:
         self.runs = TrainingRuns()
         self.runs.on_trained(lambda run: self._add(run.visitor, run.name, run.model))
-        self._models: dict[str, LanguageModel] = {}
+        self._batchers: dict[str, Batcher] = {}
         self._own: dict[str, _OwnModel] = {}
         self._lock = threading.Lock()
         threading.Thread(target=self._clean_up, daemon=True).start()
@@ -79,15 +79,11 @@ class ModelService:
 
     def get(self, name: str) -> LanguageModel:
         """The model called `name`, loaded once. Raises `CharlmError` if that is impossible."""
-        with self._lock:
-            if name not in self._models:
-                self._models[name] = checkpoints.load(self._path(name))
-            return self._models[name]
+        return self._batcher(name).model
 
-    def stream(
-        self, name: str, prompt: str, *, max_new_chars: int, **options: float | None
-    ) -> Iterator[Step]:
-        """`sampling.stream` with the model called `name`, within what one visitor may ask for.
+    def stream(self, name: str, prompt: str, options: SamplingOptions) -> Stream:
+        """`sampling.stream` with the model called `name`, beside all others who write with it, within
+        what one visitor may ask for.
 
         Raises `CharlmError` at once for a request that cannot be carried out.
         """
@@ -95,11 +91,12 @@ class ModelService:
             raise CharlmError(
                 f"A prompt may have {MAX_PROMPT_CHARS:,} characters: this one has {len(prompt):,}."
             )
-        if max_new_chars > MAX_NEW_CHARS:
+        if options.max_new_chars > MAX_NEW_CHARS:
             raise CharlmError(
-                f"At most {MAX_NEW_CHARS:,} characters are written at a time, not {max_new_chars:,}."
+                f"At most {MAX_NEW_CHARS:,} characters are written at a time, not {options.max_new_chars:,}."
             )
-        return stream(self.get(name), prompt, max_new_chars=max_new_chars, **options)
+        batcher = self._batcher(name)
+        return batcher.submit(prompt_ids(batcher.model.tokenizer, prompt), options)
 
     def add_zip(self, visitor: str, title: str, path: Path) -> str:
         """Makes the model in the zip file at `path` the `visitor`'s own and returns its name.
@@ -142,7 +139,13 @@ class ModelService:
     def _remove(self, names: list[str]) -> None:
         for name in names:
             shutil.rmtree(self._own.pop(name).folder, ignore_errors=True)
-            self._models.pop(name, None)
+            self._batchers.pop(name, None)
+
+    def _batcher(self, name: str) -> Batcher:
+        with self._lock:
+            if name not in self._batchers:
+                self._batchers[name] = Batcher(checkpoints.load(self._path(name)))
+            return self._batchers[name]
 
     def _path(self, name: str) -> Path:
         # A visitor's word must never be taken for a path.

@@ -12,6 +12,7 @@ import pytest
 from charlm import CharlmError, checkpoints, corpus, runs
 from charlm.corpus import Corpus
 from charlm.runs import TrainingRuns
+from charlm.sampling import SamplingOptions
 from charlm.service import ModelService
 
 TINY = {"block_size": 16, "n_layer": 1, "n_head": 2, "n_embd": 16}
@@ -47,16 +48,14 @@ def test_a_run_becomes_a_model_of_its_owner_alone(service: ModelService, corpus:
     (name,) = set(service.names("ann")) - set(service.names())
     assert service.names("bob") == service.names("") == service.names()
     assert service.info(name).title == "my model"
-    assert len("".join(step.char for step in service.stream(name, "ANN", max_new_chars=5))) == 5
+    assert len(list(service.stream(name, "ANN", SamplingOptions(max_new_chars=5)))) == 5
 
     packed = service.pack(name)
     assert sorted(zipfile.ZipFile(packed).namelist()) == ["config.json", "model.safetensors"]
     again = service.add_zip("bob", "back", packed)
     assert service.names("bob")[0] == again
-    written = [
-        "".join(step.char for step in service.stream(n, "BOB", max_new_chars=20, seed=1))
-        for n in (name, again)
-    ]
+    options = SamplingOptions(max_new_chars=20, seed=1)
+    written = ["".join(step.char for step in service.stream(n, "BOB", options)) for n in (name, again)]
     assert written[0] == written[1]
 
 

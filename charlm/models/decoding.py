@@ -34,6 +34,10 @@ class Decoder(ABC):
     def move(self, source: int, target: int) -> None:
         """Puts the text of slot `source` into slot `target`, to fill a gap."""
 
+    @abstractmethod
+    def resize(self, slots: int) -> None:
+        """Makes room for more texts; those that are there stay."""
+
 
 class BigramDecoder(Decoder):
     """Remembers nothing: the last character is all that counts."""
@@ -48,6 +52,9 @@ class BigramDecoder(Decoder):
         return self.table[ids]
 
     def move(self, source: int, target: int) -> None:
+        pass
+
+    def resize(self, slots: int) -> None:
         pass
 
 
@@ -78,10 +85,11 @@ class AttentionDecoder(Decoder):
         half = config.head_size // 2
         exponents = torch.arange(half, dtype=torch.float64, device=model.device) / half
         self.frequencies = 10_000.0**-exponents
-        self.lengths = torch.zeros(slots, dtype=torch.long, device=model.device)
+        self.lengths = torch.zeros(0, dtype=torch.long, device=model.device)
         """How many characters each text has."""
-        shape = (config.n_layer, slots, 2, config.n_head, config.block_size, config.head_size)
+        shape = (config.n_layer, 0, 2, config.n_head, config.block_size, config.head_size)
         self.cache = torch.zeros(shape, device=model.device)
+        self.resize(slots)
 
     def read(self, slot: int, ids: Tensor) -> Tensor:
         ids = ids[-self.config.block_size :]
@@ -118,6 +126,11 @@ class AttentionDecoder(Decoder):
     def move(self, source: int, target: int) -> None:
         self.cache[:, target] = self.cache[:, source]
         self.lengths[target] = self.lengths[source]
+
+    def resize(self, slots: int) -> None:
+        n_layer, before, *entry = self.cache.shape
+        self.cache = torch.cat((self.cache, self.cache.new_zeros(n_layer, slots - before, *entry)), dim=1)
+        self.lengths = torch.cat((self.lengths, self.lengths.new_zeros(slots - before)))
 
     def _run(self, ids: Tensor, positions: Tensor, attend) -> Tensor:
         """Characters ids (n,) at `positions` (n,) of their texts → logits (n, vocab_size)."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
+from charlm.batching import Stream
 from charlm.errors import CharlmError
-from charlm.sampling import Step
+from charlm.sampling import SamplingOptions, Step
 from charlm.service import MAX_NEW_CHARS, MAX_PROMPT_CHARS, ModelService
 from charlm.tokenizer import UnknownCharacterError
 from charlm.ui.parts import HELPER
@@ -27,7 +29,8 @@ EXAMPLES = [
 NOBODY = "nobody"
 NO_RIVAL = ("Nobody", NOBODY)
 SHOWN_ALTERNATIVES = 10
-SECONDS_BETWEEN_UPDATES = 0.04
+SECONDS_BETWEEN_LOOKS = 0.005
+SECONDS_BETWEEN_UPDATES = 0.05
 RANDOM_SEEDS = 2**31
 
 
@@ -108,7 +111,7 @@ def build(service: ModelService) -> GenerateTab:
     def describe(name: str) -> dict[str, Any]:
         return gr.update(info=_describe(service, name))
 
-    def generate(
+    async def generate(
         prompt: str,
         model: str,
         rival: str,
@@ -117,28 +120,28 @@ def build(service: ModelService) -> GenerateTab:
         top_p: float,
         length: int,
         seed: int | None,
-    ) -> Iterator[dict[gr.blocks.Block, Any]]:
+    ) -> AsyncIterator[dict[gr.blocks.Block, Any]]:
         seed = secrets.randbelow(RANDOM_SEEDS) if seed is None else seed
-        options = {
-            "max_new_chars": length,
-            "temperature": temperature,
-            "top_k": top_k or None,
-            "top_p": top_p,
-            "seed": seed,
-        }
         views = {written: model} | ({rival_written: rival} if rival != NOBODY else {})
+        streams: dict[gr.HTML, Stream] = {}
         try:
-            streams = {v: service.stream(name, prompt, **options) for v, name in views.items()}
+            options = SamplingOptions(int(length), temperature, int(top_k) or None, top_p, seed)
+            for v, name in views.items():
+                streams[v] = await asyncio.to_thread(service.stream, name, prompt, options)
+            texts = {
+                v: Continuation(name, service.info(name).title, prompt, seed) for v, name in views.items()
+            }
+            visible = {unknown: gr.update(visible=False), rival_written: gr.update(visible=rival != NOBODY)}
+            async for shown in _updates(streams, texts):
+                yield visible | {v: gr.update(value=text, visible=True) for v, text in shown.items()}
+                visible = {}
         except UnknownCharacterError as error:
             yield {unknown: gr.update(visible=True), complaint: f"⚠️ {error}"}
-            return
         except CharlmError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        texts = {v: Continuation(name, service.info(name).title, prompt, seed) for v, name in views.items()}
-        visible = {unknown: gr.update(visible=False), rival_written: gr.update(visible=rival != NOBODY)}
-        for shown in _updates(streams, texts):
-            yield visible | {v: gr.update(value=text, visible=True) for v, text in shown.items()}
-            visible = {}
+        finally:
+            for stream in streams.values():
+                stream.close()
 
     def clean(prompt: str, model: str, rival: str, replacement: str) -> str:
         for name in (model, rival):
@@ -148,7 +151,9 @@ def build(service: ModelService) -> GenerateTab:
 
     settings = [prompt, model, rival, temperature, top_k, top_p, length, seed]
     results = [written, rival_written, unknown, complaint]
+    # Not Gradio's queue but the model service decides who writes at once and who waits.
     run = {"fn": generate, "inputs": settings, "outputs": results, "show_progress": "hidden"}
+    run["concurrency_limit"] = None
 
     model.change(describe, model, model, **HELPER)
     writing = [start.click(**run, api_name="generate")]
@@ -182,19 +187,19 @@ class Continuation:
             "prompt": prompt,
             "seed": seed,
             "steps": "",
+            "place": 0,
             "done": False,
             "seconds": 0.0,
         }
 
-    def add(self, step: Step) -> None:
-        alternatives = [[char, round(p, 4)] for char, p in step.alternatives[:SHOWN_ALTERNATIVES]]
-        more = len(step.alternatives) - len(alternatives)
-        line = json.dumps([step.char, round(step.prob, 4), alternatives, more])
-        self.value["steps"] += line + "\n"
+    def add(self, steps: list[Step]) -> None:
+        lines = []
+        for step in steps:
+            likeliest = [[char, round(p, 4)] for char, p in step.alternatives[:SHOWN_ALTERNATIVES]]
+            more = len(step.alternatives) - len(likeliest)
+            lines.append(json.dumps([step.char, round(step.prob, 4), likeliest, more]) + "\n")
+        self.value["steps"] += "".join(lines)
         self.value["seconds"] = round(time.perf_counter() - self.began, 2)
-
-    def finish(self) -> None:
-        self.value["done"] = True
 
 
 def text_of(written: dict[str, Any] | None) -> str:
@@ -204,24 +209,28 @@ def text_of(written: dict[str, Any] | None) -> str:
     return written["prompt"] + "".join(json.loads(line)[0] for line in written["steps"].splitlines())
 
 
-def _updates(
-    streams: dict[gr.HTML, Iterator[Step]], texts: dict[gr.HTML, Continuation]
-) -> Iterator[dict[gr.HTML, dict[str, Any]]]:
-    """Advances all streams in turn; shows the first characters at once, then a few at a time."""
-    shown_at = 0.0
-    running = dict(streams)
-    while running:
-        for v, steps in list(running.items()):
-            step = next(steps, None)
-            if step is None:
-                texts[v].finish()
-                del running[v]
-            else:
-                texts[v].add(step)
-        now = time.perf_counter()
-        if now - shown_at >= SECONDS_BETWEEN_UPDATES or not running:
-            shown_at = now
+async def _updates(
+    streams: dict[gr.HTML, Stream], texts: dict[gr.HTML, Continuation]
+) -> AsyncIterator[dict[gr.HTML, dict[str, Any]]]:
+    """What there is to show: the first characters at once, then a few at a time.
+
+    Raises `CharlmError` if writing fails.
+    """
+    waiting = set(streams)
+    while not all(text.value["done"] for text in texts.values()):
+        changed = False
+        for v, stream in streams.items():
+            closed, place, steps = stream.closed, stream.place, stream.take()
+            if steps or place != texts[v].value["place"]:
+                waiting.discard(v)
+                texts[v].value["place"] = place
+                texts[v].add(steps)
+                changed = True
+            if closed and not steps and not texts[v].value["done"]:
+                texts[v].value["done"] = changed = True
+        if changed:
             yield {v: dict(text.value) for v, text in texts.items()}
+        await asyncio.sleep(SECONDS_BETWEEN_LOOKS if waiting else SECONDS_BETWEEN_UPDATES)
 
 
 def _describe(service: ModelService, name: str) -> str:

@@ -62,6 +62,7 @@ function draw() {
 function tell() {
   const value = props.value;
   const speed = value.seconds > 0 ? `, ${Math.round(chars.length / value.seconds)} per second` : "";
+  if (value.place > 0) return (status.textContent = `busy: ${value.place === 1 ? "next" : `number ${value.place}`} in line`);
   const state = value.done ? "" : shown.stopped ? "stopped, " : "writing, ";
   status.textContent = `${state}${chars.length} characters${speed}, seed ${value.seed}`;
 }

@@ -1,0 +1,129 @@
+"""Many texts at once with one model."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from charlm import CharlmError, batching, stream
+from charlm.batching import Batcher, Stream
+from charlm.models import LanguageModel
+from charlm.sampling import SamplingOptions, prompt_ids
+
+SETTINGS = [
+    SamplingOptions(60, temperature=0.8, seed=1),
+    SamplingOptions(25, temperature=0, seed=2),
+    SamplingOptions(90, temperature=1.3, top_k=5, seed=3),
+    SamplingOptions(40, temperature=1.0, top_p=0.8, seed=4),
+    SamplingOptions(1, seed=5),
+    SamplingOptions(33, temperature=0.5, top_k=3, top_p=0.9, seed=6),
+]
+
+
+@pytest.fixture
+def batcher(trained: LanguageModel) -> Iterator[Batcher]:
+    streams: list[Stream] = []
+
+    class Remembering(Batcher):
+        def submit(self, *args) -> Stream:
+            streams.append(super().submit(*args))
+            return streams[-1]
+
+    yield Remembering(trained)
+    for s in streams:
+        s.close()
+
+
+def submit(batcher: Batcher, prompt: str, options: SamplingOptions) -> Stream:
+    return batcher.submit(prompt_ids(batcher.model.tokenizer, prompt), options)
+
+
+def text_of(steps: object) -> str:
+    return "".join(step.char for step in steps)
+
+
+def alone(model: LanguageModel, prompt: str, o: SamplingOptions) -> str:
+    settings = {"temperature": o.temperature, "top_k": o.top_k, "top_p": o.top_p, "seed": o.seed}
+    return text_of(stream(model, prompt, max_new_chars=o.max_new_chars, **settings))
+
+
+def test_texts_written_together_are_those_written_alone(batcher: Batcher, trained: LanguageModel):
+    prompts = ["ANN", "BOB:\nThe", "", "E", "The sea is blue, and 7 of them I saw.\n" * 3, "x"]
+    prompts = [trained.tokenizer.replace_unknown(prompt) for prompt in prompts]
+    streams = [submit(batcher, p, o) for p, o in zip(prompts, SETTINGS, strict=True)]
+    written = [text_of(s) for s in streams]
+    assert written == [alone(trained, p, o) for p, o in zip(prompts, SETTINGS, strict=True)]
+
+
+def test_a_late_comer_does_not_wait(batcher: Batcher):
+    long = submit(batcher, "A", SamplingOptions(10**9, seed=1))
+    assert long.take(timeout=60)
+    assert len(list(submit(batcher, "B", SamplingOptions(20, seed=2)))) == 20
+    assert not long.closed
+
+
+def test_who_leaves_makes_room(batcher: Batcher, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(batching, "MAX_STREAMS", 2)
+    endless = [submit(batcher, "A", SamplingOptions(10**9, seed=i)) for i in range(2)]
+    waiting = [submit(batcher, "B", SamplingOptions(5, seed=i)) for i in range(3)]
+    for s in endless:
+        assert s.take(timeout=60)
+    assert [s.place for s in waiting] == [1, 2, 3]
+    assert [s.place for s in endless] == [0, 0]
+    waiting[1].close()
+    endless[0].close()
+    assert len(list(waiting[0])) == 5
+    assert list(waiting[1]) == []
+    assert len(list(waiting[2])) == 5
+
+
+def test_a_full_line_is_refused(batcher: Batcher, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(batching, "MAX_STREAMS", 1)
+    monkeypatch.setattr(batching, "MAX_WAITING", 2)
+    endless = submit(batcher, "A", SamplingOptions(10**9))
+    assert endless.take(timeout=60)
+    waiting = [submit(batcher, "B", SamplingOptions(3)) for _ in range(2)]
+    with pytest.raises(CharlmError, match="Busy: 2 texts are in line"):
+        submit(batcher, "E", SamplingOptions(3))
+    endless.close()
+    assert [len(list(s)) for s in waiting] == [3, 3]
+
+
+def test_shares_are_fair(batcher: Batcher):
+    streams = [submit(batcher, "A", SamplingOptions(10**9, seed=i)) for i in range(8)]
+    counts = [0] * 8
+    for i, s in enumerate(streams):
+        counts[i] += len(s.take(timeout=60))
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        for i, s in enumerate(streams):
+            counts[i] += len(s.take(timeout=0.01))
+    assert min(counts) >= sum(counts) / 8 / 2
+
+
+def test_a_worker_that_dies_is_replaced(batcher: Batcher, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+    endless = submit(batcher, "A", SamplingOptions(10**9, seed=1))
+    assert endless.take(timeout=60)
+
+    def broken(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(batcher.model.decoder()), "step", broken)
+        with pytest.raises(CharlmError, match="press Generate again"):
+            list(endless)
+    assert len(list(submit(batcher, "A", SamplingOptions(5, seed=1)))) == 5
+
+
+def test_an_idle_worker_goes_and_comes_back(batcher: Batcher, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(batching, "IDLE_SECONDS", 0.05)
+    assert len(list(submit(batcher, "A", SamplingOptions(5)))) == 5
+    end = time.monotonic() + 30
+    while any(t.name == "charlm-batcher" for t in threading.enumerate()) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(t.name == "charlm-batcher" for t in threading.enumerate())
+    assert len(list(submit(batcher, "A", SamplingOptions(5)))) == 5
