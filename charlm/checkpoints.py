@@ -84,10 +84,11 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in CHECKPOINTS.glob(f"*/{CONFIG}"))
 
 
-def find(name: str | os.PathLike[str]) -> Path:
-    """The checkpoint called `name` under checkpoints/, or the folder or zip file at the path `name`.
+def find(name: str | os.PathLike[str], revision: str | None = None) -> Path:
+    """The checkpoint called `name` under checkpoints/, the folder or zip file at the path `name`, or
+    what the Hub has under USER/MODEL, downloaded.
 
-    Raises `CharlmError` if there is neither.
+    Raises `CharlmError` if there is none of these.
     """
     if str(name) in names():
         return CHECKPOINTS / name
@@ -97,20 +98,26 @@ def find(name: str | os.PathLike[str]) -> Path:
             return path
     except (OSError, ValueError):
         pass  # A name that cannot be a path is no checkpoint.
+    from charlm import hub  # late, because huggingface_hub takes a while to import
+
+    target = hub.repo_id(str(name))
+    if target is not None:
+        return hub.download(target, revision)
     raise CharlmError(
         f"There is no checkpoint {str(name)!r}: it is neither one of {', '.join(names()) or 'none'} "
-        f"nor a folder or zip file with a {CONFIG}."
+        f"nor a folder or zip file with a {CONFIG}, nor USER/MODEL on the Hub."
     )
 
 
-def load(name: str | os.PathLike[str]) -> LanguageModel:
-    """The trained model called `name` under checkpoints/, or in the folder or zip file `name`.
+def load(name: str | os.PathLike[str], revision: str | None = None) -> LanguageModel:
+    """The trained model called `name` under checkpoints/, in the folder or zip file `name`, or in the
+    Hub's repository `name` (USER/MODEL) at a `revision`: a branch, a tag or a commit.
 
     Its `tokenizer` and the `record` of its training come with it; it is in eval mode. Raises
     `CharlmError`, saying what is wrong, for a file that is missing, truncated, foreign or that does
     not fit its configuration.
     """
-    path = find(name)
+    path = find(name, revision)
     description = read_description(path)
     config_type, model_type = ARCHITECTURES[description["architecture"]]
     weights = _read(path, WEIGHTS, MAX_WEIGHTS_BYTES)

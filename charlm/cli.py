@@ -1,4 +1,4 @@
-"""`python -m charlm train | sample | evaluate`: the same functions, from a shell.
+"""`python -m charlm COMMAND`: the same functions, from a shell.
 
 Exit codes: 0 done, 1 a request that cannot be carried out (one sentence on stderr), 2 wrong usage,
 130 interrupted.
@@ -62,7 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m charlm", description="Character-level language models.")
-    commands = parser.add_subparsers(required=True, metavar="train | sample | evaluate")
+    commands = parser.add_subparsers(
+        required=True, metavar="train | sample | evaluate | push | deploy | bench"
+    )
 
     def command(name: str, run: Any, summary: str, example: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(
@@ -101,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(
         "sample", _sample, "Write text with a trained model.", "sample gpt --prompt ROMEO: --temperature 0.8"
     )
-    sub.add_argument("name", help="a name under checkpoints/, or a folder")
+    sub.add_argument("name", help="a name under checkpoints/, a folder, or USER/MODEL on the Hub")
     sub.add_argument("--prompt", default="", help="the text to continue")
     sub.add_argument("--max-new-chars", type=int, default=500, metavar="N")
     sub.add_argument(
@@ -111,8 +113,24 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest that sum to P")
     sub.add_argument("--seed", type=int, help="the same seed writes the same text")
 
-    sub = command("evaluate", _evaluate, "Measure the loss on the validation split.", "evaluate gpt --json")
+    sub = command("push", _push, "Upload a model to the Hub.", "push gpt USER/MODEL")
     sub.add_argument("name", help="a name under checkpoints/, or a folder")
+    sub.add_argument("target", metavar="USER/MODEL", help="the repository, created if need be")
+    sub.add_argument("--private", action="store_true", help="if it is created, for your eyes only")
+
+    sub = command("deploy", _deploy, "Run the app on Hugging Face Spaces.", "deploy USER/SPACE")
+    sub.add_argument("target", metavar="USER/SPACE", help="the Space, created if need be")
+    sub.add_argument("--private", action="store_true", help="if it is created, for your eyes only")
+    sub.add_argument("--dry-run", action="store_true", help="list what would be uploaded, and stop")
+
+    sub = command("bench", _bench, "Measure speed, as ratios.", "bench generation")
+    sub.add_argument("what", choices=["generation", "training"])
+    sub.add_argument("--rounds", type=int, default=3, metavar="N", help="medians are of N; default 3")
+    sub.add_argument("--nanogpt", type=Path, metavar="FOLDER", help="a clone of nanoGPT, to train beside")
+    data(sub)
+
+    sub = command("evaluate", _evaluate, "Measure the loss on the validation split.", "evaluate gpt --json")
+    sub.add_argument("name", help="a name under checkpoints/, a folder, or USER/MODEL on the Hub")
     data(sub)
     return parser
 
@@ -245,6 +263,34 @@ def _sample(args: argparse.Namespace) -> None:
     for step in steps:
         print(step.char, end="", flush=True)
     print()
+
+
+def _push(args: argparse.Namespace) -> None:
+    from charlm import hub
+
+    url = hub.push(args.name, args.target, args.private)
+    print(json.dumps({"url": url}) if args.json else url)
+
+
+def _deploy(args: argparse.Namespace) -> None:
+    from charlm import hub
+
+    if args.dry_run:
+        files = hub.space_files()
+        print(json.dumps({"files": files}) if args.json else "\n".join(files))
+        return
+    url = hub.deploy(args.target, args.private)
+    print(json.dumps({"url": url}) if args.json else url)
+
+
+def _bench(args: argparse.Namespace) -> None:
+    from charlm.bench import generation, training
+
+    if args.what == "generation":
+        report = generation.run(args.rounds)
+    else:
+        report = training.run(args.nanogpt, args.rounds, args.data)
+    print(json.dumps({"report": report}) if args.json else report)
 
 
 def _evaluate(args: argparse.Namespace) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hub_server  # isort: skip  (first: it points huggingface_hub, when imported, at itself)
+
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,3 +65,10 @@ def checkpoint(trained: LanguageModel, tmp_path_factory: pytest.TempPathFactory)
 def gpt() -> LanguageModel:
     """The committed model."""
     return charlm.load("gpt")
+
+
+@pytest.fixture
+def hub() -> Iterator[hub_server.HubServer]:
+    """The local Hub, empty and without faults."""
+    with hub_server.serving() as server:
+        yield server

@@ -1,0 +1,180 @@
+"""How fast the GPT writes: against the lecture's loop, a plain cache and the memory; one and many."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from statistics import mean, median
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from charlm import checkpoints
+from charlm.batching import Batcher
+from charlm.bench.report import alternate, machine, ratio, table
+from charlm.models import AttentionLanguageModel
+from charlm.models.attention import rotate
+from charlm.sampling import SamplingOptions, prompt_ids, stream
+
+PROMPT = "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n\n"
+VISITORS = 32
+CHARS_EACH = 500
+
+
+def run(rounds: int = 5) -> str:
+    """The report, in Markdown."""
+    model = checkpoints.load("gpt")
+    return "\n\n".join((machine(), one_stream(model, rounds), many_streams(model, rounds)))
+
+
+def one_stream(model: AttentionLanguageModel, rounds: int) -> str:
+    """`charlm.stream` at full context beside the other ways to do the same."""
+    T = model.config.block_size
+    prompt = (PROMPT * math.ceil(T / len(PROMPT)))[-T:]
+    idx = torch.tensor([model.tokenizer.encode(prompt)])
+    ways: dict[str, Callable[[], float]] = {
+        "charlm.stream": lambda: _speed(stream(model, prompt, max_new_chars=T + 1, seed=1), T),
+        "plain KV cache": lambda: _speed(plain_cache(model, idx), T),
+        "the lecture's loop": lambda: _speed(lecture_loop(model, idx), 20),
+    }
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    ways["the bound"] = lambda: memory_bandwidth(weights) / weights
+    speeds = alternate(ways, rounds)
+    rows = [
+        (name, f"{median(values):,.0f}", f"{ratio(speeds, 'charlm.stream', name):.2f}")
+        for name, values in speeds.items()
+    ]
+    note = (
+        f"The bound: {weights / 1e6:.1f} MB of weights, all read once for each character, at "
+        f"{median(speeds['the bound']) * weights / 1e9:.0f} GB/s, which this machine gives for as many "
+        "bytes read again and again (from its caches, as far as they fit)."
+    )
+    header = ("one stream, full context", "characters/s", "charlm.stream is … times as fast")
+    return f"{table(header, rows)}\n\n{note}"
+
+
+def many_streams(model: AttentionLanguageModel, rounds: int) -> str:
+    """The model service's batch: one visitor, then many at once."""
+    together: list[tuple[float, float]] = []
+    firsts: list[float] = []
+
+    def alone() -> float:
+        return _visitors(model, 1)[0]
+
+    def crowd() -> float:
+        total, slowest, first = _visitors(model, VISITORS)
+        together.append((total, slowest))
+        firsts.append(first)
+        return total
+
+    speeds = alternate({"one": alone, "many": crowd}, rounds)
+    rows = [
+        ("one visitor", f"{median(speeds['one']):,.0f}"),
+        (f"{VISITORS} visitors together", f"{median(speeds['many']):,.0f}"),
+        ("ratio", f"{ratio(speeds, 'many', 'one'):.1f}"),
+        ("slowest of them, of the mean", f"{median(s for _, s in together[1:]):.2f}"),
+        ("time to the first character, in steps beyond reading", f"{median(firsts[1:]):.2f}"),
+    ]
+    return table((f"{CHARS_EACH} characters each", "characters/s"), rows)
+
+
+def _visitors(model: AttentionLanguageModel, n: int) -> tuple[float, float, float]:
+    """Characters per second of all together, the slowest's part of the mean, and how long a late
+    comer waits for his first character after his prompt is read, in steps."""
+    batcher = Batcher(model)
+    ids = prompt_ids(model.tokenizer, PROMPT)
+    began = time.perf_counter()
+    streams = [batcher.submit(ids, SamplingOptions(CHARS_EACH, temperature=0.8, seed=i)) for i in range(n)]
+    ends: list[float] = []
+    left = list(streams)
+    while left:
+        time.sleep(0.005)
+        for s in [s for s in left if s.closed]:
+            left.remove(s)
+            ends.append(time.perf_counter() - began)
+    speeds = [CHARS_EACH / end for end in ends]
+
+    crowd = [batcher.submit(ids, SamplingOptions(10**6, seed=i)) for i in range(n - 1)]
+    for s in crowd:
+        s.take(timeout=60)
+    for s in crowd:
+        s.take()
+    start = time.perf_counter()
+    time.sleep(0.3)
+    steps = sum(len(s.take()) for s in crowd) / max(1, len(crowd))
+    step_seconds = (time.perf_counter() - start) / max(1, steps)
+    decoder = model.decoder()
+    with torch.inference_mode():
+        reading = min(_seconds(lambda: decoder.read(0, torch.tensor(ids))) for _ in range(3))
+    start = time.perf_counter()
+    late = batcher.submit(ids, SamplingOptions(10))
+    late.take(timeout=60)
+    first = (time.perf_counter() - start - reading) / step_seconds
+    for s in (*crowd, late):
+        s.close()
+    return n * CHARS_EACH / max(ends), min(speeds) / mean(speeds), first
+
+
+def lecture_loop(model: AttentionLanguageModel, idx: Tensor) -> Iterator[int]:
+    """The lecture's `generate`: the whole context is computed anew for every character."""
+    while True:
+        with torch.inference_mode():
+            logits, _ = model(idx[:, -model.config.block_size :])
+            drawn = torch.multinomial(logits[:, -1].softmax(dim=-1), num_samples=1)
+            idx = torch.cat((idx, drawn), dim=1)
+        yield int(drawn)
+
+
+def plain_cache(model: AttentionLanguageModel, idx: Tensor) -> Iterator[int]:
+    """The model's own layers with the usual cache: keys and values are appended, the oldest dropped."""
+    config = model.config
+    T, D = config.block_size, config.head_size
+    half = D // 2
+    frequencies = 10_000.0 ** (-torch.arange(half) / half)
+    past: list[tuple[Tensor, Tensor] | None] = [None] * config.n_layer
+    start = 0
+    while True:
+        with torch.inference_mode():
+            n = idx.shape[1]
+            angles = torch.arange(start, start + n)[:, None] * frequencies
+            cos, sin = angles.cos(), angles.sin()
+            x = model.embedding(idx)
+            for i, block in enumerate(model.layers):
+                attention = block.attention
+                qkv = attention.qkv(block.norm(x)).view(1, n, 3, config.n_head, D).permute(2, 0, 3, 1, 4)
+                q, k, v = qkv
+                q = rotate(attention.gain * attention.qk_norm(q), cos, sin)
+                k = rotate(attention.qk_norm(k), cos, sin)
+                if past[i] is not None:
+                    k = torch.cat((past[i][0], k), dim=2)[:, :, -T:]
+                    v = torch.cat((past[i][1], v), dim=2)[:, :, -T:]
+                past[i] = k, v
+                heads = F.scaled_dot_product_attention(q, k, v, is_causal=n > 1)
+                x = x + block.projection(heads.transpose(1, 2).reshape(1, n, -1))
+                x = x + block.mlp(block.norm(x))
+            start += n
+            idx = torch.multinomial(model.unembed(x)[:, -1].softmax(dim=-1), num_samples=1)
+        yield int(idx)
+
+
+def memory_bandwidth(size: int) -> float:
+    """Bytes per second at which `size` bytes are read again and again: the best of several passes."""
+    buffer = torch.ones(size // 4)
+    buffer.sum()
+    return size / min(_seconds(buffer.sum) for _ in range(10))
+
+
+def _speed(characters: Iterator[object], n: int) -> float:
+    """Items per second, the first, for which a prompt is read, not counted."""
+    next(characters)
+    seconds = _seconds(lambda: list(islice(characters, n)))
+    return n / seconds
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

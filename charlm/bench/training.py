@@ -1,0 +1,165 @@
+"""How soon a preset learns, against nanoGPT's recipe for CPUs; and what a run costs those who write."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from charlm import checkpoints
+from charlm.batching import Batcher
+from charlm.bench.report import alternate, machine, ratio, table
+from charlm.corpus import Corpus, load_corpus
+from charlm.errors import CharlmError
+from charlm.evaluation import evaluate
+from charlm.presets import PRESETS
+from charlm.runs import TrainingRuns
+from charlm.sampling import SamplingOptions
+from charlm.tokenizer import CharTokenizer
+from charlm.training import Trainer
+
+RECIPE = (
+    "train.py config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=20 "
+    "--log_interval=1 --block_size=64 --batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 "
+    "--max_iters=2000 --lr_decay_iters=2000 --dropout=0.0"
+)
+"""nanoGPT's README: what it recommends for a computer without a GPU."""
+RECIPE_LOSS = 1.88
+"""The validation loss that nanoGPT's README states for it."""
+SHOWN_POINTS = 8
+
+
+@dataclass(frozen=True)
+class Point:
+    """The loss on the whole validation split after `seconds` of training, measuring not counted."""
+
+    step: int
+    seconds: float
+    val_loss: float
+
+
+def run(nanogpt: Path | None = None, rounds: int = 3, data: str | None = None) -> str:
+    """The report, in Markdown. `nanogpt` is a clone of github.com/karpathy/nanoGPT, to run beside.
+
+    Raises `CharlmError` if its recipe cannot be run.
+    """
+    corpus = load_corpus(data)
+    parts = [machine()]
+    if nanogpt is not None:
+        curves: list[list[Point]] = []
+
+        def small() -> float:
+            curves.append(learn("small", corpus))
+            return seconds_to(curves[-1], RECIPE_LOSS)
+
+        seconds = {"nanogpt": [], "small": []}
+        for _ in range(rounds):
+            seconds["nanogpt"].append(nanogpt_seconds(nanogpt, corpus))
+            seconds["small"].append(small())
+        rows = [
+            ("nanoGPT's CPU recipe, whole run", f"{median(seconds['nanogpt']):.1f}"),
+            (f"`small`, to a validation loss of {RECIPE_LOSS}", f"{median(seconds['small']):.1f}"),
+            ("ratio", f"{ratio(seconds, 'small', 'nanogpt'):.2f}"),
+        ]
+        parts += [table(("time to loss", "seconds"), rows), curve_table("small", curves[-1])]
+    else:
+        parts.append(curve_table("small", learn("small", corpus)))
+    parts.append(curve_table("bigram", learn("bigram", corpus)))
+    parts.append(disturbance(corpus, rounds))
+    return "\n\n".join(parts)
+
+
+def learn(preset: str, corpus: Corpus) -> list[Point]:
+    """Trains `preset` as the command line would and measures it often."""
+    chosen = PRESETS[preset]
+    model = checkpoints.build(
+        chosen.architecture, CharTokenizer.from_text(corpus.text), chosen.sizes, chosen.options.seed
+    )
+    every = max(1, chosen.options.steps // 40)
+    began = time.perf_counter()
+    trainer = Trainer(model, corpus, replace(chosen.options))
+    points = []
+    measuring = 0.0
+    for progress in trainer.run():
+        if progress.step % every == 0:
+            start = time.perf_counter()
+            loss = evaluate(trainer.average, trainer.val_data)
+            points.append(Point(progress.step, start - began - measuring, loss))
+            measuring += time.perf_counter() - start
+    return points
+
+
+def seconds_to(points: list[Point], loss: float) -> float:
+    """After how many seconds the validation loss was at most `loss`; infinity if never."""
+    return next((point.seconds for point in points if point.val_loss <= loss), float("inf"))
+
+
+def curve_table(name: str, points: list[Point]) -> str:
+    """Some of the points of a curve, the last among them."""
+    shown = points[:: max(1, len(points) // SHOWN_POINTS)]
+    rows = [(p.step, f"{p.seconds:.1f}", f"{p.val_loss:.3f}") for p in dict.fromkeys((*shown, points[-1]))]
+    return table((f"`{name}`: step", "seconds", "whole validation loss"), rows)
+
+
+def nanogpt_seconds(nanogpt: Path, corpus: Corpus) -> float:
+    """How long nanoGPT's recipe runs in the clone `nanogpt`, its imports not counted."""
+    folder = nanogpt / "data" / "shakespeare_char"
+    if not folder.is_dir():
+        raise CharlmError(f"{nanogpt} is no clone of nanoGPT: it has no data/shakespeare_char.")
+    tokenizer = CharTokenizer.from_text(corpus.text)
+    for name, text in (("train", corpus.train_text), ("val", corpus.val_text)):
+        np.array(tokenizer.encode(text), dtype=np.uint16).tofile(folder / f"{name}.bin")
+    vocab = dict(enumerate(tokenizer.vocab))
+    meta = {"vocab_size": len(vocab), "itos": vocab, "stoi": {char: i for i, char in vocab.items()}}
+    (folder / "meta.pkl").write_bytes(pickle.dumps(meta))
+
+    command = [sys.executable, "-u", *RECIPE.split()]
+    with subprocess.Popen(
+        command, cwd=nanogpt, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        began, last = None, ""
+        for line in process.stdout:
+            last = line
+            if began is None and re.match(r"step 0: ", line):
+                began = time.perf_counter()
+    if process.returncode or began is None:
+        raise CharlmError(f"nanoGPT's train.py failed: {last.strip()}")
+    return time.perf_counter() - began
+
+
+def disturbance(corpus: Corpus, rounds: int) -> str:
+    """How fast a visitor's text is written with and without somebody's training run beside it."""
+    model = checkpoints.load("gpt")
+    batcher = Batcher(model)
+    runs = TrainingRuns()
+
+    def speed() -> float:
+        start = time.perf_counter()
+        n = len(list(batcher.submit([0], SamplingOptions(1000, seed=1))))
+        return n / (time.perf_counter() - start)
+
+    def beside_training() -> float:
+        run = runs.start("bench", "bench", "small", {}, seconds=600, text=corpus.text)
+        while run.active and run.progress.get("step", 0) < 3:
+            time.sleep(0.1)
+        value = speed()
+        runs.stop("bench")
+        while run.active:
+            time.sleep(0.1)
+        return value
+
+    speeds = alternate({"alone": speed, "beside": beside_training}, rounds)
+    runs.close()
+    rows = [
+        ("alone", f"{median(speeds['alone']):,.0f}"),
+        ("beside a training run", f"{median(speeds['beside']):,.0f}"),
+        ("ratio", f"{ratio(speeds, 'beside', 'alone'):.2f}"),
+    ]
+    return table(("one visitor writes with `gpt`", "characters/s"), rows)

@@ -1,0 +1,147 @@
+"""The Hub, spoken to over real HTTP by the real huggingface_hub, on a local server."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import pytest
+import torch
+from hub_server import TOKEN, HubServer, Repo
+
+import charlm
+from charlm import CharlmError, checkpoints
+from charlm import hub as charlm_hub
+from charlm.models import LanguageModel
+
+
+@pytest.fixture
+def token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+
+
+@pytest.fixture
+def published(hub: HubServer, checkpoint: Path) -> str:
+    """A model on the Hub, under a name that no other test has in its cache."""
+    name = f"ann/{secrets.token_hex(4)}"
+    repo = hub.repos[name] = Repo("model")
+    repo.commit({f: (checkpoint / f).read_bytes() for f in (checkpoints.CONFIG, checkpoints.WEIGHTS)})
+    return name
+
+
+def same(a: LanguageModel, b: LanguageModel) -> bool:
+    x = torch.arange(10)[None]
+    return torch.equal(a(x)[0], b(x)[0])
+
+
+def test_push_then_load(hub: HubServer, token: None, checkpoint: Path, trained: LanguageModel):
+    url = charlm_hub.push(str(checkpoint), "ann/pushed", private=True)
+    assert url.startswith(hub.url)
+    repo = hub.repos["ann/pushed"]
+    assert repo.private
+    files = repo.commits[repo.refs["main"]]
+    assert sorted(files) == ["README.md", "config.json", "model.safetensors"]
+    card = files["README.md"].decode()
+    assert "license: mit" in card
+    assert 'charlm.load("ann/pushed")' in card
+    assert "`test`" in card
+    assert "| Validation loss | 1.0000 nats per character |" in card
+    assert same(charlm.load("ann/pushed"), trained)
+
+
+def test_a_revision_can_be_pinned(hub: HubServer, published: str, trained: LanguageModel):
+    repo = hub.repos[published]
+    first = repo.refs["main"]
+    repo.refs["v1"] = first
+    repo.commit({checkpoints.CONFIG: b"{}"})
+    assert same(charlm.load(published, revision="v1"), trained)
+    assert same(charlm.load(published, revision=first), trained)
+    with pytest.raises(CharlmError, match="not the configuration of a charlm model"):
+        charlm.load(published)
+    with pytest.raises(CharlmError, match="no revision 'v2'"):
+        charlm.load(published, revision="v2")
+
+
+def test_what_was_loaded_once_loads_without_network(hub: HubServer, published: str, trained: LanguageModel):
+    charlm.load(published)
+    hub.faults.append((".", "drop"))
+    assert same(charlm.load(published), trained)
+    with pytest.raises(CharlmError, match="not in the local cache, and the Hub cannot be reached"):
+        charlm.load("ann/never-seen")
+
+
+def test_unknown_repositories(hub: HubServer):
+    with pytest.raises(CharlmError, match="no repository ann/nothing on the Hub, or your token may not"):
+        charlm.load("ann/nothing")
+
+
+def test_gated_and_private_repositories(hub: HubServer, published: str):
+    hub.repos[published].gated = True
+    with pytest.raises(CharlmError, match="is gated: ask for access"):
+        charlm.load(published)
+    hub.repos[published].gated = False
+    hub.repos[published].private = True
+    with pytest.raises(CharlmError, match="or your token may not see it"):
+        charlm.load(published)
+
+
+def test_not_one_of_our_models(hub: HubServer):
+    hub.repos["ann/other"] = Repo("model")
+    hub.repos["ann/other"].commit({"README.md": b"hello", "pytorch_model.bin": b"pickle"})
+    with pytest.raises(CharlmError, match="ann/other is not a charlm model: it lacks"):
+        charlm.load("ann/other")
+
+
+def test_a_model_too_large_is_not_downloaded(hub: HubServer, published: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(checkpoints, "MAX_WEIGHTS_BYTES", 100)
+    with pytest.raises(CharlmError, match="larger than 100 bytes"):
+        charlm.load(published)
+
+
+def test_without_a_token_nothing_is_pushed(hub: HubServer, checkpoint: Path):
+    with pytest.raises(CharlmError, match="token"):
+        charlm_hub.push(str(checkpoint), "ann/model")
+    with pytest.raises(CharlmError, match="token"):
+        charlm_hub.deploy("ann/space")
+    assert not hub.repos
+
+
+def test_names_that_are_none(hub: HubServer, checkpoint: Path, token: None):
+    with pytest.raises(CharlmError, match="write USER/NAME"):
+        charlm_hub.push(str(checkpoint), "ann/mo del")
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(401, "no repository|token"), (404, "status 404"), (429, "too many requests"), (500, "status 500")],
+)
+def test_faults_get_a_sentence(status: int, message: str, hub: HubServer, published: str):
+    hub.faults.append(("/api/models", status))
+    with pytest.raises(CharlmError, match=message):
+        charlm.load(published)
+    hub.faults.clear()
+    assert charlm.load(published)
+
+
+def test_a_connection_cut_in_the_middle_of_a_file(hub: HubServer, published: str):
+    hub.faults.append((r"model\.safetensors", "cut"))
+    with pytest.raises(CharlmError, match=r"could not be transferred whole|cannot be reached"):
+        charlm.load(published)
+    hub.faults.clear()
+    assert charlm.load(published)
+
+
+def test_deploy(hub: HubServer, token: None):
+    files = charlm_hub.space_files()
+    assert {"app.py", "README.md", "requirements.txt", "charlm/ui/train.py"} <= set(files)
+    assert "checkpoints/gpt/model.safetensors" in files
+    assert not any(f.startswith(("tests", ".", "shared")) or "__pycache__" in f for f in files)
+    url = charlm_hub.deploy("ann/space", private=True)
+    assert url.endswith("spaces/ann/space")
+    repo = hub.repos["ann/space"]
+    assert repo.settings["sdk"] == "gradio"
+    assert repo.private
+    assert sorted(repo.commits[repo.refs["main"]]) == files
+    repo.commit({"charlm/gone.py": b"old", "NOTES.md": b"kept"})
+    charlm_hub.deploy("ann/space")
+    assert sorted(repo.commits[repo.refs["main"]]) == sorted([*files, "NOTES.md"])
