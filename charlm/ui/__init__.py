@@ -8,7 +8,7 @@ import gradio as gr
 
 from charlm.explain.attention import MAX_TEXT_CHARS
 from charlm.service import ModelService
-from charlm.ui import attention, averaging, bigram, generate, inside, tokens, train
+from charlm.ui import api, attention, averaging, bigram, generate, inside, tokens, train
 from charlm.ui.parts import HELPER
 from charlm.ui.theme import LAUNCH
 
@@ -58,6 +58,7 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
             with gr.Tab("Train", id="train") as tab:
                 fed = [generating.model, generating.rival, looking.model, inside_model]
                 train.build(service, app, tab, visitor, timer, lists, fed)
+        api.build(service)
         outputs = [looking.text, looking.model, tabs]
         generating.carry.click(_carry, generating.written, outputs, **HELPER)
     return app

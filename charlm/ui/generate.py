@@ -111,7 +111,7 @@ def build(service: ModelService) -> GenerateTab:
     def describe(name: str) -> dict[str, Any]:
         return gr.update(info=_describe(service, name))
 
-    async def generate(
+    async def write(
         prompt: str,
         model: str,
         rival: str,
@@ -152,11 +152,11 @@ def build(service: ModelService) -> GenerateTab:
     settings = [prompt, model, rival, temperature, top_k, top_p, length, seed]
     results = [written, rival_written, unknown, complaint]
     # Not Gradio's queue but the model service decides who writes at once and who waits.
-    run = {"fn": generate, "inputs": settings, "outputs": results, "show_progress": "hidden"}
-    run["concurrency_limit"] = None
+    run = {"fn": write, "inputs": settings, "outputs": results, "show_progress": "hidden"}
+    run |= {"concurrency_limit": None, "api_visibility": "private"}
 
     model.change(describe, model, model, **HELPER)
-    writing = [start.click(**run, api_name="generate")]
+    writing = [start.click(**run)]
     for button, replacement in ((drop, ""), (replace, " ")):
         cleaned = button.click(
             lambda *args, replacement=replacement: clean(*args, replacement),
@@ -164,7 +164,7 @@ def build(service: ModelService) -> GenerateTab:
             prompt,
             **HELPER,
         )
-        writing.append(cleaned.then(**run, api_visibility="private"))
+        writing.append(cleaned.then(**run))
     stop.click(
         None, cancels=writing, js="() => { document.dispatchEvent(new Event('charlm-stop')) }", **HELPER
     )

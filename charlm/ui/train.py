@@ -129,7 +129,7 @@ def build(
         seconds = step * (amount or 0) if unit == STEPS else amount or 0
         return {"parameters": count, "seconds": seconds, "steps": seconds / step}
 
-    def train(
+    def begin(
         visitor: str,
         corpus: str,
         file: str | None,
@@ -202,7 +202,7 @@ def build(
         **HELPER,
     )
     given = [visitor, corpus, file, pasted, preset, unit, amount, name, *sliders]
-    start.click(train, given, [timer, notes], **HELPER).then(poll, [visitor, drawn], seen, **HELPER)
+    start.click(begin, given, [timer, notes], **HELPER).then(poll, [visitor, drawn], seen, **HELPER)
     stop.click(service.runs.stop, visitor, None, **HELPER)
     timer.tick(poll, [visitor, drawn], seen, **HELPER)
     app.load(arrive, visitor, [visitor, *seen], **HELPER)

@@ -1,0 +1,112 @@
+"""The app's endpoints, called as programs would."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import browser
+import pytest
+import torch
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+import charlm
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    for url in browser.serve():
+        yield Client(url, verbose=False)
+
+
+def test_every_function_has_a_named_endpoint(client: Client):
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert sorted(endpoints) == ["/attention", "/decode", "/encode", "/generate", "/models", "/train"]
+    parameters = {p["parameter_name"]: p["python_type"]["type"] for p in endpoints["/generate"]["parameters"]}
+    assert parameters["prompt"] == "str"
+    assert parameters["temperature"] == "float"
+    assert parameters["seed"] == "int"
+
+
+def test_encode_and_decode(client: Client):
+    ids = client.predict("hii there", api_name="/encode")
+    assert ids == [46, 47, 47, 1, 58, 46, 43, 56, 43]
+    assert client.predict(ids, api_name="/decode") == "hii there"
+
+
+def test_models(client: Client):
+    models = client.predict(api_name="/models")
+    assert [m["name"] for m in models] == ["gpt", "attention", "bigram"]
+    assert [m["has_attention"] for m in models] == [True, True, False]
+
+
+def test_attention(client: Client):
+    maps = client.predict("To be", "attention", 0, 0, api_name="/attention")
+    model = charlm.load("attention")
+    weights, scores = model.attention(torch.tensor([model.tokenizer.encode("To be")]))
+    assert torch.allclose(torch.tensor(maps["weights"]), weights[0, 0, 0], atol=1e-5)
+    assert torch.allclose(torch.tensor(maps["scores"]), scores[0, 0, 0], atol=1e-5)
+
+
+def test_generate_streams_what_the_library_writes(client: Client):
+    job = client.submit("ROMEO:", max_new_chars=300, temperature=0.7, top_k=10, seed=5, api_name="/generate")
+    events = list(job)
+    assert len(events) > 1
+    assert all(later.startswith(earlier) for earlier, later in zip(events, events[1:], strict=False))
+    steps = charlm.stream(charlm.load("gpt"), "ROMEO:", max_new_chars=300, temperature=0.7, top_k=10, seed=5)
+    assert events[-1] == "".join(step.char for step in steps)
+
+
+def test_train(client: Client):
+    text = "the cat sat on the mat. " * 200
+    events = list(client.submit(text, preset="bigram", steps=30, api_name="/train"))
+    assert events[-1]["state"] == "done"
+    assert events[-1]["step"] == 30
+    written = client.predict("the", model=events[-1]["model"], max_new_chars=20, api_name="/generate")
+    assert len(written) == 20
+    assert set(written) <= set(text)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "arguments", "message"),
+    [
+        ("generate", {"prompt": "é"}, "at position 0"),
+        ("generate", {"prompt": "a\x00"}, "at position 1"),
+        ("generate", {"prompt": "x" * 10_001}, "may have 10,000 characters"),
+        ("generate", {"prompt": "a", "temperature": -1}, "temperature must be 0 or more, not -1"),
+        ("generate", {"prompt": "a", "temperature": "hot"}, "temperature: Input should be a valid number"),
+        ("generate", {"prompt": "a", "top_p": 7.0}, "top_p must be above 0"),
+        ("generate", {"prompt": "a", "top_k": -3}, "top_k must be at least 1, not -3"),
+        ("generate", {"prompt": "a", "max_new_chars": 10**9}, "At most 5,000 characters"),
+        ("generate", {"prompt": "a", "seed": -7}, "seed must be from 0"),
+        ("generate", {"prompt": "a", "seed": 2**70}, "seed"),
+        ("generate", {"prompt": None}, "prompt: Input should be a valid string"),
+        ("generate", {"prompt": ["a"]}, "prompt: Input should be a valid string"),
+        ("generate", {"prompt": "a", "model": "../gpt"}, "no such model"),
+        ("generate", {"prompt": "a", "model": "/etc/passwd"}, "no such model"),
+        ("generate", {"prompt": "a", "model": "ann/model"}, "no such model"),
+        ("encode", {"text": 3}, "text: Input should be a valid string"),
+        ("decode", {"ids": [999]}, "no character with id 999"),
+        ("decode", {"ids": ["x"]}, "Input should be a valid integer"),
+        ("attention", {"text": ""}, "nothing to look at"),
+        ("attention", {"text": "a", "layer": 99}, "has layers 0 to"),
+        ("attention", {"text": "a", "model": "bigram"}, "no attention"),
+        ("train", {"text": "short"}, "too short"),
+        ("train", {"text": "ab" * 3000, "steps": 0}, "from 1 to 5,000 steps, not 0"),
+        ("train", {"text": "ab" * 3000, "preset": "gpt-4"}, "no preset called 'gpt-4'"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(
+    endpoint: str, arguments: dict[str, Any], message: str, client: Client
+):
+    with pytest.raises(AppError) as told:
+        client.predict(**arguments, api_name=f"/{endpoint}")
+    assert message in str(told.value)
+    assert len(str(told.value)) < 300
+
+
+def test_not_a_number_is_refused(client: Client):
+    with pytest.raises((AppError, ValueError)):
+        client.predict(prompt="a", temperature=math.nan, api_name="/generate")
