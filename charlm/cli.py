@@ -48,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     try:
         args.run(args)
+        sys.stdout.flush()
     except CharlmError as error:
         print(f"charlm: {error}", file=sys.stderr)
         return 1
@@ -57,6 +58,10 @@ def main(arguments: list[str] | None = None) -> int:
         # Whoever read our output has left, as `head` does; Python must not complain at exit.
         sys.stdout = None
         return 0
+    except OSError as error:
+        print(f"charlm: {error.strerror}.", file=sys.stderr)
+        sys.stdout = None
+        return 1
     return 0
 
 
@@ -124,8 +129,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--dry-run", action="store_true", help="list what would be uploaded, and stop")
 
     sub = command("bench", _bench, "Measure speed, as ratios.", "bench generation")
-    sub.add_argument("what", choices=["generation", "training"])
+    sub.add_argument("what", choices=["generation", "training", "page"])
     sub.add_argument("--rounds", type=int, default=3, metavar="N", help="medians are of N; default 3")
+    sub.add_argument("--visitors", type=int, default=32, metavar="N", help="of the page; default 32")
+    sub.add_argument("--seconds", type=int, default=60, metavar="N", help="of the visit; default 60")
     sub.add_argument("--nanogpt", type=Path, metavar="FOLDER", help="a clone of nanoGPT, to train beside")
     data(sub)
 
@@ -284,12 +291,14 @@ def _deploy(args: argparse.Namespace) -> None:
 
 
 def _bench(args: argparse.Namespace) -> None:
-    from charlm.bench import generation, training
+    from charlm.bench import generation, page, training
 
     if args.what == "generation":
         report = generation.run(args.rounds)
-    else:
+    elif args.what == "training":
         report = training.run(args.nanogpt, args.rounds, args.data)
+    else:
+        report = page.run(args.rounds, args.visitors, args.seconds)
     print(json.dumps({"report": report}) if args.json else report)
 
 

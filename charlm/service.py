@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charlm import checkpoints
+from charlm import checkpoints, hub
 from charlm.batching import Batcher, Stream
 from charlm.errors import CharlmError
 from charlm.models import LanguageModel
@@ -103,6 +103,21 @@ class ModelService:
 
         Raises `CharlmError` if it is not a charlm model.
         """
+        return self._add_copy(visitor, title, path)
+
+    def add_from_hub(self, visitor: str, name: str) -> str:
+        """Makes a public model on the Hub the `visitor`'s own and returns its name here.
+
+        `name` is USER/MODEL or the address of its page. Raises `CharlmError` if there is no such
+        model of ours.
+        """
+        target = hub.repo_id(name)
+        if target is None:
+            raise CharlmError(f"{name[:100]!r} is not the name of a model on the Hub: write USER/MODEL.")
+        # Never with the token of whoever runs the app: visitors see what everybody may see.
+        return self._add_copy(visitor, target, hub.download(target, token=False))
+
+    def _add_copy(self, visitor: str, title: str, path: Path) -> str:
         model = checkpoints.load(path)
         folder = self.runs.new_folder()
         checkpoints.save(model, _checked_record(model.record), folder)

@@ -33,17 +33,21 @@ def serve() -> Iterator[str]:
     process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment)
     url = f"http://127.0.0.1:{port}/"
     try:
-        for _ in range(240):
-            assert process.poll() is None, "the app ended"
-            try:
-                urllib.request.urlopen(url, timeout=5).read()
-                break
-            except OSError:
-                time.sleep(0.5)
+        wait_until_up(url, process)
         yield url
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+def wait_until_up(url: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(240):
+        assert process.poll() is None, "the app ended"
+        try:
+            urllib.request.urlopen(url, timeout=5).read()
+            return
+        except OSError:
+            time.sleep(0.5)
 
 
 def skip_without_browser() -> None:

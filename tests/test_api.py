@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import browser
@@ -54,7 +55,7 @@ def test_generate_streams_what_the_library_writes(client: Client):
     job = client.submit("ROMEO:", max_new_chars=300, temperature=0.7, top_k=10, seed=5, api_name="/generate")
     events = list(job)
     assert len(events) > 1
-    assert all(later.startswith(earlier) for earlier, later in zip(events, events[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in pairwise(events))
     steps = charlm.stream(charlm.load("gpt"), "ROMEO:", max_new_chars=300, temperature=0.7, top_k=10, seed=5)
     assert events[-1] == "".join(step.char for step in steps)
 

@@ -13,6 +13,7 @@ import charlm
 from charlm import CharlmError, checkpoints
 from charlm import hub as charlm_hub
 from charlm.models import LanguageModel
+from charlm.service import ModelService
 
 
 @pytest.fixture
@@ -129,6 +130,23 @@ def test_a_connection_cut_in_the_middle_of_a_file(hub: HubServer, published: str
         charlm.load(published)
     hub.faults.clear()
     assert charlm.load(published)
+
+
+def test_a_visitor_brings_a_public_model(hub: HubServer, token: None, published: str, trained: LanguageModel):
+    service = ModelService()
+    name = service.add_from_hub("ann", f"https://hub.example/{published}")
+    assert service.names("ann")[0] == name
+    assert service.info(name).title == published
+    assert same(service.get(name), trained)
+    hub.repos[published].private = True
+    for address, message in (
+        (published, "may not see it"),
+        ("/etc/passwd", "write USER/MODEL"),
+        ("", "write USER"),
+    ):
+        with pytest.raises(CharlmError, match=message):
+            service.add_from_hub("bob", address)
+    service.runs.close()
 
 
 def test_deploy(hub: HubServer, token: None):

@@ -306,7 +306,7 @@ def test_train_tab(page: Page, corpus: charlm.Corpus, tmp_path: Path):
 
     open_tab(page, "Train")
     page.locator("#train-bring input[type=file]").set_input_files(kept)
-    expect(page.locator("#train-notes")).to_contain_text("The model is back")
+    expect(page.locator("#train-notes")).to_contain_text("The model is here")
     other = page.context.browser.new_context().new_page()
     other.goto(page.url)
     other.locator("#model input").click()

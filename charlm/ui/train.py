@@ -104,6 +104,13 @@ def build(
                 bring = gr.File(
                     label="A model's zip, from here", file_types=[".zip"], height=120, elem_id="train-bring"
                 )
+                address = gr.Textbox(
+                    label="A model on the Hugging Face Hub",
+                    placeholder="USER/MODEL, or the address of its page",
+                    max_length=300,
+                    elem_id="train-hub",
+                )
+                fetch = gr.Button("Bring it here", size="sm", elem_id="train-fetch")
         with gr.Column(scale=3, min_width=320):
             progress = view("progress_view", elem_id="train-progress")
             plot = gr.Plot(show_label=False, elem_id="train-plot")
@@ -180,12 +187,20 @@ def build(
         if path is None:
             return [gr.skip(), *(gr.skip() for _ in fed)]
         try:
-            service.add_zip(visitor, Path(path).stem[:MAX_NAME_CHARS], Path(path))
-        except CharlmError as error:
-            return [[str(error)], *(gr.skip() for _ in fed)]
+            title = Path(path).stem[:MAX_NAME_CHARS]
+            return add(visitor, lambda: service.add_zip(visitor, title, Path(path)))
         finally:
             Path(path).unlink(missing_ok=True)
-        return [["The model is back: find it in the model list of every tab."], *lists(visitor)]
+
+    def bring_from_hub(visitor: str, address: str) -> list[Any]:
+        return add(visitor, lambda: service.add_from_hub(visitor, address))
+
+    def add(visitor: str, model: Callable[[], str]) -> list[Any]:
+        try:
+            model()
+        except CharlmError as error:
+            return [[str(error)], *(gr.skip() for _ in fed)]
+        return [["The model is here: find it in the model list of every tab."], *lists(visitor)]
 
     sliders = list(sizes.values())
     seen = [timer, drawn, progress, plot, history, *fed]
@@ -208,6 +223,7 @@ def build(
     app.load(arrive, visitor, [visitor, *seen], **HELPER)
     pack.click(make_zip, visitor, download, **HELPER)
     bring.upload(bring_back, [visitor, bring], [notes, *fed], **HELPER)
+    fetch.click(bring_from_hub, [visitor, address], [notes, *fed], **HELPER)
 
 
 def _adjustable(preset: str) -> list[str]:
