@@ -118,6 +118,28 @@ def test_two_models_side_by_side(page: Page):
         expect(page.locator(f"#{view} .ch")).to_have_count(30)
 
 
+def test_a_link_writes_the_same_text(page: Page):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator("#prompt textarea").fill("JULIET:\nO, & so: 'tis")
+    set_number(page, "length", "50")
+    set_number(page, "temperature", "1.1")
+    page.locator("#start").click()
+    expect(page.locator("#written .status")).to_have_text(re.compile("^50 characters"))
+    written = page.locator("#written .page").inner_text()
+    page.locator("#written").get_by_role("button", name="Link").click()
+    address = page.evaluate("navigator.clipboard.readText()")
+    page.goto(address)
+    expect(page.locator("#written .status")).to_have_text(re.compile("^50 characters"))
+    assert page.locator("#written .page").inner_text() == written
+
+
+def test_a_link_that_makes_no_sense_is_harmless(page: Page, url: str):
+    page.goto(f"{url}?model=../etc&temperature=hot&top_k=-9&length=1e99&seed=nan")
+    expect(page.locator("#start")).to_be_visible()
+    assert page.locator("#prompt textarea").input_value() == "ROMEO:"
+    assert page.locator("#temperature input[type=number]").input_value() == "0.8"
+
+
 def test_html_in_a_prompt_is_shown_as_text(page: Page):
     page.locator("#prompt textarea").fill("<img src=x onerror=document.title='owned'>")
     page.locator("#start").click()

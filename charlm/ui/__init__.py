@@ -37,7 +37,7 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
         gr.Timer(60).tick(service.runs.touch, visitor, None, **HELPER)
         with gr.Tabs() as tabs:
             with gr.Tab("Generate", id="generate"):
-                generating = generate.build(service)
+                generating = generate.build(service, app)
             with gr.Tab("Tokens", id="tokens") as tab:
                 tokens.build(service, tab)
             with gr.Tab("Bigram", id="bigram") as tab:

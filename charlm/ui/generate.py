@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import gradio as gr
 
 from charlm.batching import Stream
 from charlm.errors import CharlmError
-from charlm.sampling import SamplingOptions, Step
+from charlm.sampling import MAX_SEED, SamplingOptions, Step
 from charlm.service import MAX_NEW_CHARS, MAX_PROMPT_CHARS, ModelService
 from charlm.tokenizer import UnknownCharacterError
 from charlm.ui.parts import HELPER
@@ -28,6 +28,15 @@ EXAMPLES = [
 ]
 NOBODY = "nobody"
 NO_RIVAL = ("Nobody", NOBODY)
+MAX_TOP_K = 65
+LINKED: dict[str, tuple[Callable[[str], float], float, float]] = {
+    "temperature": (float, 0, 2),
+    "top_k": (int, 0, MAX_TOP_K),
+    "top_p": (float, 0.05, 1),
+    "length": (int, 1, MAX_NEW_CHARS),
+    "seed": (int, 0, MAX_SEED),
+}
+"""What a link may set besides prompt and model: the type of each, its least and its greatest value."""
 SHOWN_ALTERNATIVES = 10
 SECONDS_BETWEEN_LOOKS = 0.005
 SECONDS_BETWEEN_UPDATES = 0.05
@@ -45,7 +54,7 @@ class GenerateTab:
     rival: gr.Dropdown
 
 
-def build(service: ModelService) -> GenerateTab:
+def build(service: ModelService, app: gr.Blocks) -> GenerateTab:
     """Lays the tab out and connects it to `service`."""
     names = service.names()
     with gr.Row(elem_id="generate"):
@@ -89,7 +98,7 @@ def build(service: ModelService) -> GenerateTab:
             length = gr.Slider(1, MAX_NEW_CHARS, 500, step=1, label="Characters to write", elem_id="length")
             with gr.Accordion("More settings", open=False):
                 top_k = gr.Slider(
-                    0, 65, 0, step=1, label="Top-k", info="Draw from the k likeliest; 0 for all."
+                    0, MAX_TOP_K, 0, step=1, label="Top-k", info="Draw from the k likeliest; 0 for all."
                 )
                 top_p = gr.Slider(
                     0.05, 1, 1, step=0.05, label="Top-p", info="Draw from the likeliest that sum to p."
@@ -128,8 +137,15 @@ def build(service: ModelService) -> GenerateTab:
             options = SamplingOptions(int(length), temperature, int(top_k) or None, top_p, seed)
             for v, name in views.items():
                 streams[v] = await asyncio.to_thread(service.stream, name, prompt, options)
+            asked = {
+                "temperature": temperature,
+                "top_k": int(top_k),
+                "top_p": top_p,
+                "length": int(length),
+                "seed": seed,
+            }
             texts = {
-                v: Continuation(name, service.info(name).title, prompt, seed) for v, name in views.items()
+                v: Continuation(name, service.info(name).title, prompt, asked) for v, name in views.items()
             }
             visible = {unknown: gr.update(visible=False), rival_written: gr.update(visible=rival != NOBODY)}
             async for shown in _updates(streams, texts):
@@ -149,12 +165,29 @@ def build(service: ModelService) -> GenerateTab:
                 prompt = service.get(name).tokenizer.replace_unknown(prompt, replacement)
         return prompt
 
+    def follow_link(request: gr.Request) -> list[Any]:
+        """The settings that the address of the page asks for; what makes no sense there is left out."""
+        asked = dict(request.query_params)
+        updates: list[Any] = [asked["prompt"][:MAX_PROMPT_CHARS] if "prompt" in asked else gr.skip()]
+        updates.append(asked["model"] if asked.get("model") in service.names() else gr.skip())
+        for name, (kind, least, most) in LINKED.items():
+            try:
+                value = kind(asked[name])
+            except (KeyError, ValueError):
+                value = None
+            updates.append(value if value is not None and least <= value <= most else gr.skip())
+        return updates
+
     settings = [prompt, model, rival, temperature, top_k, top_p, length, seed]
     results = [written, rival_written, unknown, complaint]
     # Not Gradio's queue but the model service decides who writes at once and who waits.
     run = {"fn": write, "inputs": settings, "outputs": results, "show_progress": "hidden"}
     run |= {"concurrency_limit": None, "api_visibility": "private"}
 
+    linked = [prompt, model, temperature, top_k, top_p, length, seed]
+    app.load(follow_link, None, linked, **HELPER).then(
+        None, js="() => { if (location.search.includes('prompt=')) document.querySelector('#start').click() }"
+    )
     model.change(describe, model, model, **HELPER)
     writing = [start.click(**run)]
     for button, replacement in ((drop, ""), (replace, " ")):
@@ -178,14 +211,14 @@ class Continuation:
     alternatives and how many more there were. Gradio sends only what a string has grown by.
     """
 
-    def __init__(self, model: str, title: str, prompt: str, seed: int):
+    def __init__(self, model: str, title: str, prompt: str, settings: dict[str, float]):
         self.began = time.perf_counter()
         self.value = {
             "id": secrets.token_hex(8),
             "model": model,
             "title": title,
             "prompt": prompt,
-            "seed": seed,
+            "settings": settings,
             "steps": "",
             "place": 0,
             "done": False,

@@ -4,13 +4,14 @@ const { el, visible, bars, percent } = window.charlm;
 const title = el("strong");
 const status = el("span", { class: "status", role: "status" });
 const tint = el("input", { type: "checkbox" });
+const link = el("button", { type: "button", text: "Link", title: "Copy a link that writes this text again", onclick: () => copyLink() });
 const copy = el("button", { type: "button", text: "Copy", onclick: () => copyText() });
 const download = el("button", { type: "button", text: "Download", onclick: () => downloadText() });
 const page = el("div", { class: "page", tabindex: "0", "aria-label": "Generated text" });
 const chart = el("div", { class: "chart" });
 element.querySelector(".text_view").append(
   el("div", { class: "toolbar" }, title, status,
-    el("label", {}, tint, " tint by probability"), copy, download),
+    el("label", {}, tint, " tint by probability"), link, copy, download),
   page,
   el("div", { class: "legend" }, el("span", { text: "likely" }), el("span", { class: "ramp" }), el("span", { text: "surprising" })),
   chart,
@@ -64,7 +65,7 @@ function tell() {
   const speed = value.seconds > 0 ? `, ${Math.round(chars.length / value.seconds)} per second` : "";
   if (value.place > 0) return (status.textContent = `busy: ${value.place === 1 ? "next" : `number ${value.place}`} in line`);
   const state = value.done ? "" : shown.stopped ? "stopped, " : "writing, ";
-  status.textContent = `${state}${chars.length} characters${speed}, seed ${value.seed}`;
+  status.textContent = `${state}${chars.length} characters${speed}, seed ${value.settings.seed}`;
 }
 
 function explain(i) {
@@ -100,11 +101,15 @@ page.addEventListener("keydown", (e) => {
 });
 
 const text = () => (props.value?.id ? props.value.prompt + chars.map((c) => c.char).join("") : "");
-async function copyText() {
-  await navigator.clipboard.writeText(text());
-  copy.textContent = "Copied";
-  setTimeout(() => (copy.textContent = "Copy"), 1200);
+async function toClipboard(button, what) {
+  const label = button.textContent;
+  await navigator.clipboard.writeText(what);
+  button.textContent = "Copied";
+  setTimeout(() => (button.textContent = label), 1200);
 }
+const copyText = () => toClipboard(copy, text());
+const address = () => `${location.origin}${location.pathname}?${new URLSearchParams({ prompt: props.value.prompt, model: props.value.model, ...props.value.settings })}`;
+const copyLink = () => props.value?.id && toClipboard(link, address());
 function downloadText() {
   const url = URL.createObjectURL(new Blob([text()], { type: "text/plain" }));
   el("a", { href: url, download: `charlm-${props.value?.title ?? "text"}.txt` }).click();

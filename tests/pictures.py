@@ -1,0 +1,83 @@
+"""Takes the README's pictures of every tab from the running app: `python tests/pictures.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import browser
+from playwright.sync_api import Page, sync_playwright
+
+PICTURES = browser.ROOT / "charlm" / "ui" / "pictures"
+SIZE = {"width": 1240, "height": 860}
+
+
+def generate(page: Page) -> None:
+    page.locator("#length input[type=number]").fill("400")
+    page.locator("#length input[type=number]").press("Tab")
+    page.get_by_text("More settings").click()
+    page.locator("#seed input").fill("7")
+    page.locator("#seed input").press("Tab")
+    page.get_by_text("More settings").click()
+    page.locator("#start").click()
+    page.locator("#written .ch").nth(399).wait_for()
+    page.locator("#written input[type=checkbox]").check()
+    page.locator("#written .ch").nth(30).click()
+
+
+def tokens(page: Page) -> None:
+    page.locator('[data-cell="y-2-3"]').hover()
+
+
+def bigram(page: Page) -> None:
+    page.locator("#bigram-learned .js-plotly-plot").first.wait_for()
+
+
+def averaging(page: Page) -> None:
+    page.locator("#averaging-version label").nth(3).click()
+    page.locator('#averaging [data-matrix="out"] td').nth(9).hover()
+
+
+def attention(page: Page) -> None:
+    page.locator('[data-head="1-2"]').click()
+    page.locator("#attention-chars .ch").nth(20).hover()
+
+
+def inside(page: Page) -> None:
+    page.locator("#inside-network .guess").first.wait_for()
+
+
+def train(page: Page) -> None:
+    page.locator("#train-amount input").fill("120")
+    page.locator("#train-amount input").press("Tab")
+    page.locator("#train-start").click()
+    page.locator('#train-progress [data-state="done"]').wait_for(timeout=300_000)
+
+
+TABS = {
+    "Generate": generate,
+    "Tokens": tokens,
+    "Bigram": bigram,
+    "Averaging": averaging,
+    "Attention": attention,
+    "Inside the model": inside,
+    "Train": train,
+}
+
+
+def main() -> None:
+    PICTURES.mkdir(exist_ok=True)
+    with sync_playwright() as p:
+        chromium = p.chromium.launch(executable_path=browser.CHROMIUM, args=browser.ARGUMENTS)
+        for url in browser.serve():
+            page = chromium.new_page(viewport=SIZE, color_scheme="light")
+            page.goto(url)
+            for name, prepare in TABS.items():
+                page.get_by_role("tab", name=name, exact=True).click()
+                page.wait_for_timeout(1500)
+                prepare(page)
+                page.wait_for_timeout(1000)
+                page.screenshot(path=Path(PICTURES, f"{name.split()[0].lower()}.png"))
+
+
+if __name__ == "__main__":
+    main()
