@@ -252,6 +252,7 @@ class Trainer:
     def record(self, command: str) -> dict[str, Any]:
         """How the averaged model was made, for its checkpoint: the `command`, the data, the whole
         losses of both splits in nats per character, and what counting alone would give."""
+        kept = self.average.rounded()
         record = {
             "command": command,
             "data": self.corpus.name,
@@ -259,8 +260,8 @@ class Trainer:
             "options": asdict(self.options),
             "steps": self.step,
             "seconds": self.seconds,
-            "train_loss": evaluate(self.average, self.train_data),
-            "val_loss": evaluate(self.average, self.val_data),
+            "train_loss": evaluate(kept, self.train_data),
+            "val_loss": evaluate(kept, self.val_data),
             "counted_bigram_loss": self.baselines()["bigram"],
             "parameters": self.model.parameter_count(),
             "curve": self.curve,

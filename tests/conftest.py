@@ -51,7 +51,7 @@ def trained(corpus: Corpus, tokenizer: CharTokenizer) -> LanguageModel:
     trainer = Trainer(make_model(tokenizer), corpus, options)
     for _ in trainer.run():
         pass
-    return trainer.average.eval()
+    return trainer.average.rounded().eval()
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ def wake(model: LanguageModel) -> LanguageModel:
     for parameter in model.parameters():
         if parameter.ndim == 2:
             torch.nn.init.normal_(parameter, std=0.3)
-    return model.eval()
+    return model.rounded().eval()
 
 
 def test_logits_and_loss(model: LanguageModel):
@@ -48,7 +48,7 @@ def test_logits_and_loss(model: LanguageModel):
 
 
 def test_the_future_changes_nothing(model: LanguageModel):
-    wake(model)
+    model = wake(model)
     x = random_ids(model)
     other = x.clone()
     other[:, 9:] = (other[:, 9:] + 1) % model.config.vocab_size
@@ -59,7 +59,7 @@ def test_the_future_changes_nothing(model: LanguageModel):
 
 def test_decoding_gives_the_same_logits(model: LanguageModel):
     """Two texts of different lengths at once, one of them moved on the way."""
-    wake(model)
+    model = wake(model)
     x = random_ids(model)
     logits, _ = model(x)
     decoder = model.decoder(slots=3)

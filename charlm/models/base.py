@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -30,6 +31,14 @@ class LanguageModel(nn.Module, ABC):
     @abstractmethod
     def decoder(self, slots: int = 1) -> Decoder:
         """What writes on with this model's weights, in up to `slots` texts at once."""
+
+    def rounded(self) -> LanguageModel:
+        """A copy whose weights are rounded to half precision: what a checkpoint keeps of it."""
+        model = copy.deepcopy(self)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(parameter.half())
+        return model
 
     @property
     def device(self) -> torch.device:

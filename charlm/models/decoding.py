@@ -8,6 +8,7 @@ models this small calling an operator costs more than what it computes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -58,11 +59,27 @@ class BigramDecoder(Decoder):
         pass
 
 
+EPSILON = torch.finfo(torch.float32).eps
+Product = Callable[[Tensor], Tensor]
+
+
 class _Layer(NamedTuple):
-    qkv: Tensor
-    projection: Tensor | None
-    up: Tensor | None
-    down: Tensor | None
+    qkv: Product
+    projection: Product | None
+    up: Product | None
+    down: Product | None
+
+
+def product(weight: Tensor) -> Product:
+    """x (n, C) → x @ weight.T, for a weight (out, C) whose values are half precision.
+
+    FBGEMM keeps the weight packed in half precision and computes in single: half the bytes to read,
+    and several times as fast for a row or a few. It is there on x86 processors alone.
+    """
+    if weight.device.type == "cpu" and "fbgemm" in torch.backends.quantized.supported_engines:
+        packed = torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), None)
+        return lambda x: torch.ops.quantized.linear_dynamic_fp16(x, packed)
+    return lambda x: F.linear(x, weight)
 
 
 class AttentionDecoder(Decoder):
@@ -76,7 +93,8 @@ class AttentionDecoder(Decoder):
     def __init__(self, model: AttentionLanguageModel, slots: int):
         config = self.config = model.config
         self.embedding = model.embedding.weight.detach()
-        self.head = model.lm_head
+        self.head = product(model.lm_head.weight.detach())
+        self.bias = model.lm_head.bias
         self.layers = [_weights(layer, config.decoder) for layer in model.layers]
         gains = torch.ones(config.n_layer, 1, 2, config.n_head, 1, device=model.device)
         if config.decoder:
@@ -85,7 +103,7 @@ class AttentionDecoder(Decoder):
         half = config.head_size // 2
         exponents = torch.arange(half, dtype=torch.float64, device=model.device) / half
         self.frequencies = 10_000.0**-exponents
-        self.lengths = torch.zeros(0, dtype=torch.long, device=model.device)
+        self.lengths: list[int] = []
         """How many characters each text has."""
         shape = (config.n_layer, 0, 2, config.n_head, config.block_size, config.head_size)
         self.cache = torch.zeros(shape, device=model.device)
@@ -105,23 +123,23 @@ class AttentionDecoder(Decoder):
 
     def step(self, ids: Tensor) -> Tensor:
         n, block_size = len(ids), self.config.block_size
-        lengths = self.lengths[:n]
-        positions = lengths % block_size
+        positions = torch.tensor(self.lengths[:n], device=ids.device)
+        places = positions % block_size
         slots = torch.arange(n, device=ids.device)
-        longest = min(int(lengths.max()) + 1, block_size)
+        longest = min(max(self.lengths[:n]) + 1, block_size)
         mask = None
-        if int(lengths.min()) + 1 < longest:
-            mask = (torch.arange(longest, device=ids.device) <= lengths[:, None])[:, None, None]
+        if min(self.lengths[:n]) + 1 < longest:
+            mask = (torch.arange(longest, device=ids.device) <= positions[:, None])[:, None, None]
 
         def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
             cache = self.cache[layer, :n]
-            cache[slots, :, :, positions] = kv
+            cache[slots, :, :, places] = kv
             k, v = cache[:, 0, :, :longest], cache[:, 1, :, :longest]
             return F.scaled_dot_product_attention(q[:, :, None], k, v, attn_mask=mask)
 
-        logits = self._run(ids, lengths, attend)
-        lengths += 1
-        return logits
+        for slot in range(n):
+            self.lengths[slot] += 1
+        return self._run(ids, positions, attend)
 
     def move(self, source: int, target: int) -> None:
         self.cache[:, target] = self.cache[:, source]
@@ -130,7 +148,7 @@ class AttentionDecoder(Decoder):
     def resize(self, slots: int) -> None:
         n_layer, before, *entry = self.cache.shape
         self.cache = torch.cat((self.cache, self.cache.new_zeros(n_layer, slots - before, *entry)), dim=1)
-        self.lengths = torch.cat((self.lengths, self.lengths.new_zeros(slots - before)))
+        self.lengths += [0] * (slots - before)
 
     def _run(self, ids: Tensor, positions: Tensor, attend) -> Tensor:
         """Characters ids (n,) at `positions` (n,) of their texts → logits (n, vocab_size)."""
@@ -141,21 +159,25 @@ class AttentionDecoder(Decoder):
         turns = turns[:, None, None] * self.gains
         x = self.embedding[ids]
         for i, layer in enumerate(self.layers):
-            qkv = F.linear(F.rms_norm(x, (C,)) if decoder else x, layer.qkv).view(n, 3, H, D)
-            qk = qkv[:, :2]
+            qkv = layer.qkv(_rms_norm(x) if decoder else x).view(n, 3, H, D)
             if decoder:
-                qk = F.rms_norm(qk, (D,))
+                qkv[:, :2] = _rms_norm(qkv[:, :2])
             # A pair of channels as one complex number: turning it is one multiplication.
-            qk = torch.view_as_complex(qk.unflatten(-1, (-1, 2))) * turns[i]
-            qkv[:, :2] = torch.view_as_real(qk).flatten(-2)
+            torch.view_as_complex(qkv.view(n, 3, H, D // 2, 2))[:, :2].mul_(turns[i])
             heads = attend(i, qkv[:, 0], qkv[:, 1:]).reshape(n, C)
             if not decoder:
                 x = heads
                 continue
-            x = torch.addmm(x, heads, layer.projection)
-            up = F.linear(F.rms_norm(x, (C,)), layer.up).relu_()
-            x = torch.addmm(x, up.mul_(up), layer.down)
-        return self.head(F.rms_norm(x, (C,)) if decoder else x)
+            x = x + layer.projection(heads)
+            up = layer.up(_rms_norm(x)).relu_()
+            x += layer.down(up.mul_(up))
+        logits = self.head(_rms_norm(x) if decoder else x)
+        return logits if self.bias is None else logits + self.bias
+
+
+def _rms_norm(x: Tensor) -> Tensor:
+    """`F.rms_norm` over the last dimension, in fewer operators."""
+    return x * x.square().mean(dim=-1, keepdim=True).add_(EPSILON).rsqrt_()
 
 
 def _weights(layer: CausalSelfAttention, decoder: bool) -> _Layer:
@@ -164,8 +186,8 @@ def _weights(layer: CausalSelfAttention, decoder: bool) -> _Layer:
     attention = layer.attention if decoder else layer
     qkv = attention.qkv.weight.detach().unflatten(0, (3, attention.n_head, 2, -1))
     qk = qkv[:2].transpose(2, 3).flatten(0, 3)
-    qkv = torch.cat((qk, qkv[2].flatten(0, 2)))
+    qkv = product(torch.cat((qk, qkv[2].flatten(0, 2))))
     if not decoder:
         return _Layer(qkv, None, None, None)
-    down = layer.mlp.down.weight.detach()
-    return _Layer(qkv, layer.projection.weight.detach().T, layer.mlp.up.weight.detach(), down.T)
+    rest = (layer.projection, layer.mlp.up, layer.mlp.down)
+    return _Layer(qkv, *(product(linear.weight.detach()) for linear in rest))
