@@ -7,15 +7,20 @@ anybody else to finish (Yu et al., 2022, "Orca").
 from __future__ import annotations
 
 import threading
+import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 import torch
 
 from charlm.errors import CharlmError
 from charlm.models import LanguageModel
+from charlm.models.decoding import Decoder
 from charlm.sampling import Sampler, SamplingOptions, Step, new_generator, steps_of
 
+T = TypeVar("T")
 MAX_STREAMS = 32
 """How many texts are written at once."""
 MAX_WAITING = 100
@@ -27,8 +32,8 @@ IDLE_SECONDS = 30
 class Stream:
     """A text that is being written: iterate over it, or `take` what there is; `close` it when done."""
 
-    def __init__(self, batcher: Batcher, ids: list[int], options: SamplingOptions):
-        self.ids, self.options = ids, options
+    def __init__(self, batcher: Batcher, model: LanguageModel, ids: list[int], options: SamplingOptions):
+        self.model, self.ids, self.options = model, ids, options
         self.generator = new_generator(options.seed)
         self.left = options.max_new_chars
         self.closed = False
@@ -86,31 +91,43 @@ class Stream:
 
 
 class Batcher:
-    """Writes any number of texts with one model, from any number of threads."""
+    """The one thread that computes: writes any number of texts, with any number of models.
 
-    def __init__(self, model: LanguageModel):
-        self.model = model
+    PyTorch keeps a pool of threads for each thread that calls it, and two pools on the same cores
+    slow each other down several times: so whatever else is to be computed is `call`ed here too.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[LanguageModel, _Group] = {}
+        self._calls: deque[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
         self._waiting: deque[Stream] = deque()
         self._changed = threading.Condition()
         self._worker: threading.Thread | None = None
 
-    def submit(self, ids: list[int], options: SamplingOptions) -> Stream:
+    def submit(self, model: LanguageModel, ids: list[int], options: SamplingOptions) -> Stream:
         """Begins to write on from the characters `ids` as soon as there is a place.
 
         Raises `CharlmError` if too many wait already.
         """
-        stream = Stream(self, ids, options)
+        stream = Stream(self, model, ids, options)
         with self._changed:
             if len(self._waiting) >= MAX_WAITING:
                 raise CharlmError(
                     f"Busy: {len(self._waiting)} texts are in line already. Please try again in a moment."
                 )
             self._waiting.append(stream)
-            if self._worker is None:
-                self._worker = threading.Thread(target=self._work, daemon=True, name="charlm-batcher")
-                self._worker.start()
-            self._changed.notify_all()
+            self._wake()
         return stream
+
+    def call(self, function: Callable[..., T], *args: Any) -> T:
+        """`function(*args)`, computed between two steps of whatever is being written."""
+        if threading.current_thread() is self._worker:
+            return function(*args)
+        future: Future[T] = Future()
+        with self._changed:
+            self._calls.append((future, function, args))
+            self._wake()
+        return future.result()
 
     def place(self, stream: Stream) -> int:
         """The place of `stream` in the line, 1 for the next; 0 if it does not wait."""
@@ -123,67 +140,112 @@ class Batcher:
             if stream in self._waiting:
                 self._waiting.remove(stream)
 
-    def _work(self) -> None:
-        active: list[Stream] = []
-        try:
-            with torch.inference_mode():
-                self._write(active)
-        except Exception as error:
-            failure = CharlmError("Writing failed on the server: please press Generate again.")
-            failure.__cause__ = error
-            with self._changed:
-                self._worker = None
-                abandoned = [*active, *self._waiting]
-                self._waiting.clear()
-            for stream in abandoned:
-                stream.fail(failure)
-            raise
+    def _wake(self) -> None:
+        if self._worker is None:
+            self._worker = threading.Thread(target=self._work, daemon=True, name="charlm-batcher")
+            self._worker.start()
+        self._changed.notify_all()
 
-    def _write(self, active: list[Stream]) -> None:
-        """Serves until there has been nothing to do for a while; `active[i]` has slot i."""
-        decoder = self.model.decoder(slots := 1)
-        drawn = torch.empty(0, dtype=torch.long)
-        sampler = None
-        while active or self._has_work():
-            joining = self._next_to_join() if len(active) < MAX_STREAMS else None
-            if joining is not None:
-                if len(active) == slots:
-                    decoder.resize(slots := 2 * slots)
-                logits = decoder.read(len(active), torch.tensor(joining.ids))
-                first, probs = Sampler([joining.options], [joining.generator]).draw(logits[None])
-                joining.add(steps_of(self.model.tokenizer, first, probs)[0])
-                active.append(joining)
-                drawn = torch.cat((drawn, first))
-                sampler = None
-            for i in reversed(range(len(active))):
-                if active[i].closed:
-                    # The last one takes the free place.
-                    last = active.pop()
-                    if i < len(active):
-                        active[i] = last
-                        drawn[i] = drawn[-1]
-                        decoder.move(len(active), i)
-                    drawn = drawn[:-1]
-                    sampler = None
-            if not active:
-                continue
-            if sampler is None:
-                sampler = Sampler([s.options for s in active], [s.generator for s in active])
-            drawn, probs = sampler.draw(decoder.step(drawn))
-            for stream, step in zip(active, steps_of(self.model.tokenizer, drawn, probs), strict=True):
-                if not stream.closed:
-                    stream.add(step)
+    def _work(self) -> None:
+        while self._groups or self._has_work():
+            self._answer_a_call()
+            self._let_one_join()
+            for model, group in list(self._groups.items()):
+                try:
+                    with torch.inference_mode():
+                        group.step()
+                except Exception:
+                    traceback.print_exc()
+                    group.fail(CharlmError("Writing failed on the server: please press Generate again."))
+                if not group.active:
+                    del self._groups[model]
 
     def _has_work(self) -> bool:
-        """Waits for somebody in line; after `IDLE_SECONDS` without, the worker may go."""
+        """Waits for something to do; after `IDLE_SECONDS` without, the worker may go."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._waiting, IDLE_SECONDS):
+            if not self._changed.wait_for(lambda: self._waiting or self._calls, IDLE_SECONDS):
                 self._worker = None
                 return False
             return True
 
-    def _next_to_join(self) -> Stream | None:
-        """The next in line. Between two steps one joins at most, so that those who write already
-        are not held up by many prompts."""
+    def _answer_a_call(self) -> None:
         with self._changed:
-            return self._waiting.popleft() if self._waiting else None
+            call = self._calls.popleft() if self._calls else None
+        if call is not None:
+            future, function, args = call
+            try:
+                future.set_result(function(*args))
+            except BaseException as error:
+                future.set_exception(error)
+
+    def _let_one_join(self) -> None:
+        """Between two steps one joins at most, so that those who write already are not held up by
+        many prompts."""
+        with self._changed:
+            full = sum(len(group.active) for group in self._groups.values()) >= MAX_STREAMS
+            stream = self._waiting.popleft() if self._waiting and not full else None
+        if stream is not None and not stream.closed:
+            group = self._groups.setdefault(stream.model, _Group(stream.model))
+            group.joining = stream
+
+
+class _Group:
+    """The texts that are written with one model; `active[i]` has slot i of its decoder."""
+
+    def __init__(self, model: LanguageModel):
+        self.model = model
+        self.active: list[Stream] = []
+        self.joining: Stream | None = None
+        self.slots = 0
+        self.decoder: Decoder | None = None
+        self.drawn = torch.empty(0, dtype=torch.long)
+        self.sampler: Sampler | None = None
+
+    def step(self) -> None:
+        """Writes the next character of every text; whoever joins gets his first."""
+        if self.joining is not None:
+            self._join()
+        self._drop_the_closed()
+        if not self.active:
+            return
+        if self.sampler is None:
+            self.sampler = Sampler([s.options for s in self.active], [s.generator for s in self.active])
+        self.drawn, probs = self.sampler.draw(self.decoder.step(self.drawn))
+        steps = steps_of(self.model.tokenizer, self.drawn, probs)
+        for stream, step in zip(self.active, steps, strict=True):
+            if not stream.closed:
+                stream.add(step)
+
+    def fail(self, error: CharlmError) -> None:
+        """Ends all texts with `error`."""
+        for stream in (*self.active, *filter(None, [self.joining])):
+            stream.fail(error)
+        self.active = []
+
+    def _join(self) -> None:
+        if self.decoder is None:
+            self.decoder = self.model.decoder(slots=1)
+            self.slots = 1
+        slot = len(self.active)
+        if slot == self.slots:
+            self.slots *= 2
+            self.decoder.resize(self.slots)
+        logits = self.decoder.read(slot, torch.tensor(self.joining.ids))
+        first, probs = Sampler([self.joining.options], [self.joining.generator]).draw(logits[None])
+        self.joining.add(steps_of(self.model.tokenizer, first, probs)[0])
+        self.active.append(self.joining)
+        self.joining = None
+        self.drawn = torch.cat((self.drawn, first))
+        self.sampler = None
+
+    def _drop_the_closed(self) -> None:
+        for i in reversed(range(len(self.active))):
+            if self.active[i].closed:
+                # The last one takes the free place.
+                last = self.active.pop()
+                if i < len(self.active):
+                    self.active[i] = last
+                    self.drawn[i] = self.drawn[-1]
+                    self.decoder.move(len(self.active), i)
+                self.drawn = self.drawn[:-1]
+                self.sampler = None

@@ -6,9 +6,10 @@ import secrets
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from charlm import checkpoints, hub
 from charlm.batching import Batcher, Stream
@@ -18,6 +19,7 @@ from charlm.presets import PRESETS
 from charlm.runs import TrainingRuns
 from charlm.sampling import SamplingOptions, prompt_ids
 
+T = TypeVar("T")
 MAX_PROMPT_CHARS = 10_000
 MAX_NEW_CHARS = 5_000
 MAX_OWN_MODELS = 8
@@ -45,7 +47,8 @@ class ModelService:
     def __init__(self) -> None:
         self.runs = TrainingRuns()
         self.runs.on_trained(lambda run: self._add(run.visitor, run.name, run.model))
-        self._batchers: dict[str, Batcher] = {}
+        self._batcher = Batcher()
+        self._models: dict[str, LanguageModel] = {}
         self._own: dict[str, _OwnModel] = {}
         self._lock = threading.Lock()
         threading.Thread(target=self._clean_up, daemon=True).start()
@@ -79,7 +82,14 @@ class ModelService:
 
     def get(self, name: str) -> LanguageModel:
         """The model called `name`, loaded once. Raises `CharlmError` if that is impossible."""
-        return self._batcher(name).model
+        with self._lock:
+            if name not in self._models:
+                self._models[name] = self.compute(checkpoints.load, self._path(name))
+            return self._models[name]
+
+    def compute(self, function: Callable[..., T], *args: Any) -> T:
+        """`function(*args)`, in the thread that computes for everybody, when it is free."""
+        return self._batcher.call(function, *args)
 
     def stream(self, name: str, prompt: str, options: SamplingOptions) -> Stream:
         """`sampling.stream` with the model called `name`, beside all others who write with it, within
@@ -95,8 +105,8 @@ class ModelService:
             raise CharlmError(
                 f"At most {MAX_NEW_CHARS:,} characters are written at a time, not {options.max_new_chars:,}."
             )
-        batcher = self._batcher(name)
-        return batcher.submit(prompt_ids(batcher.model.tokenizer, prompt), options)
+        model = self.get(name)
+        return self._batcher.submit(model, prompt_ids(model.tokenizer, prompt), options)
 
     def add_zip(self, visitor: str, title: str, path: Path) -> str:
         """Makes the model in the zip file at `path` the `visitor`'s own and returns its name.
@@ -118,7 +128,7 @@ class ModelService:
         return self._add_copy(visitor, target, hub.download(target, token=False))
 
     def _add_copy(self, visitor: str, title: str, path: Path) -> str:
-        model = checkpoints.load(path)
+        model = self.compute(checkpoints.load, path)
         folder = self.runs.new_folder()
         checkpoints.save(model, _checked_record(model.record), folder)
         return self._add(visitor, title, folder)
@@ -154,13 +164,7 @@ class ModelService:
     def _remove(self, names: list[str]) -> None:
         for name in names:
             shutil.rmtree(self._own.pop(name).folder, ignore_errors=True)
-            self._batchers.pop(name, None)
-
-    def _batcher(self, name: str) -> Batcher:
-        with self._lock:
-            if name not in self._batchers:
-                self._batchers[name] = Batcher(checkpoints.load(self._path(name)))
-            return self._batchers[name]
+            self._models.pop(name, None)
 
     def _path(self, name: str) -> Path:
         # A visitor's word must never be taken for a path.

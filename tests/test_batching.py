@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from charlm import CharlmError, batching, stream
+from charlm import CharlmError, batching, checkpoints, stream
 from charlm.batching import Batcher, Stream
 from charlm.models import LanguageModel
 from charlm.sampling import SamplingOptions, prompt_ids
@@ -32,13 +32,15 @@ def batcher(trained: LanguageModel) -> Iterator[Batcher]:
             streams.append(super().submit(*args))
             return streams[-1]
 
-    yield Remembering(trained)
+    batcher = Remembering()
+    batcher.model = trained
+    yield batcher
     for s in streams:
         s.close()
 
 
 def submit(batcher: Batcher, prompt: str, options: SamplingOptions) -> Stream:
-    return batcher.submit(prompt_ids(batcher.model.tokenizer, prompt), options)
+    return batcher.submit(batcher.model, prompt_ids(batcher.model.tokenizer, prompt), options)
 
 
 def text_of(steps: object) -> str:
@@ -104,8 +106,9 @@ def test_shares_are_fair(batcher: Batcher):
     assert min(counts) >= sum(counts) / 8 / 2
 
 
-def test_a_worker_that_dies_is_replaced(batcher: Batcher, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+def test_a_failure_ends_the_texts_it_befell_and_no_more(batcher: Batcher, monkeypatch: pytest.MonkeyPatch):
+    bigram = checkpoints.build("bigram", batcher.model.tokenizer, {}, seed=1)
+    other = batcher.submit(bigram, [0], SamplingOptions(10**9, seed=1))
     endless = submit(batcher, "A", SamplingOptions(10**9, seed=1))
     assert endless.take(timeout=60)
 
@@ -116,6 +119,9 @@ def test_a_worker_that_dies_is_replaced(batcher: Batcher, monkeypatch: pytest.Mo
         patch.setattr(type(batcher.model.decoder()), "step", broken)
         with pytest.raises(CharlmError, match="press Generate again"):
             list(endless)
+    other.take()
+    assert other.take(timeout=60)
+    assert not other.closed
     assert len(list(submit(batcher, "A", SamplingOptions(5, seed=1)))) == 5
 
 
@@ -127,3 +133,13 @@ def test_an_idle_worker_goes_and_comes_back(batcher: Batcher, monkeypatch: pytes
         worker.join(timeout=30)
     assert batcher._worker is None
     assert len(list(submit(batcher, "A", SamplingOptions(5)))) == 5
+
+
+def test_calls_are_computed_between_steps(batcher: Batcher):
+    writing = submit(batcher, "A", SamplingOptions(10**9, seed=1))
+    assert batcher.call(threading.current_thread).name == "charlm-batcher"
+    assert batcher.call(lambda: batcher.call(sum, [1, 2])) == 3
+    with pytest.raises(ZeroDivisionError):
+        batcher.call(lambda: 1 / 0)
+    writing.take()
+    assert writing.take(timeout=60)

@@ -26,8 +26,10 @@ CHARS_EACH = 500
 
 def run(rounds: int = 5) -> str:
     """The report, in Markdown."""
-    model = checkpoints.load("gpt")
-    return "\n\n".join((machine(), one_stream(model, rounds), many_streams(model, rounds)))
+    batcher = Batcher()
+    model = batcher.call(checkpoints.load, "gpt")
+    one = batcher.call(one_stream, model, rounds)
+    return "\n\n".join((machine(), one, many_streams(batcher, model, rounds)))
 
 
 def one_stream(model: AttentionLanguageModel, rounds: int) -> str:
@@ -56,16 +58,16 @@ def one_stream(model: AttentionLanguageModel, rounds: int) -> str:
     return f"{table(header, rows)}\n\n{note}"
 
 
-def many_streams(model: AttentionLanguageModel, rounds: int) -> str:
+def many_streams(batcher: Batcher, model: AttentionLanguageModel, rounds: int) -> str:
     """The model service's batch: one visitor, then many at once."""
     together: list[tuple[float, float]] = []
     firsts: list[float] = []
 
     def alone() -> float:
-        return _visitors(model, 1)[0]
+        return _visitors(batcher, model, 1)[0]
 
     def crowd() -> float:
-        total, slowest, first = _visitors(model, VISITORS)
+        total, slowest, first = _visitors(batcher, model, VISITORS)
         together.append((total, slowest))
         firsts.append(first)
         return total
@@ -81,13 +83,13 @@ def many_streams(model: AttentionLanguageModel, rounds: int) -> str:
     return table((f"{CHARS_EACH} characters each", "characters/s"), rows)
 
 
-def _visitors(model: AttentionLanguageModel, n: int) -> tuple[float, float, float]:
+def _visitors(batcher: Batcher, model: AttentionLanguageModel, n: int) -> tuple[float, float, float]:
     """Characters per second of all together, the slowest's part of the mean, and how long a late
     comer waits for his first character after his prompt is read, in steps."""
-    batcher = Batcher(model)
     ids = prompt_ids(model.tokenizer, PROMPT)
     began = time.perf_counter()
-    streams = [batcher.submit(ids, SamplingOptions(CHARS_EACH, temperature=0.8, seed=i)) for i in range(n)]
+    options = [SamplingOptions(CHARS_EACH, temperature=0.8, seed=i) for i in range(n)]
+    streams = [batcher.submit(model, ids, o) for o in options]
     ends: list[float] = []
     left = list(streams)
     while left:
@@ -97,7 +99,7 @@ def _visitors(model: AttentionLanguageModel, n: int) -> tuple[float, float, floa
             ends.append(time.perf_counter() - began)
     speeds = [CHARS_EACH / end for end in ends]
 
-    crowd = [batcher.submit(ids, SamplingOptions(10**6, seed=i)) for i in range(n - 1)]
+    crowd = [batcher.submit(model, ids, SamplingOptions(10**6, seed=i)) for i in range(n - 1)]
     for s in crowd:
         s.take(timeout=60)
     for s in crowd:
@@ -106,16 +108,20 @@ def _visitors(model: AttentionLanguageModel, n: int) -> tuple[float, float, floa
     time.sleep(0.3)
     steps = sum(len(s.take()) for s in crowd) / max(1, len(crowd))
     step_seconds = (time.perf_counter() - start) / max(1, steps)
-    decoder = model.decoder()
-    with torch.inference_mode():
-        reading = min(_seconds(lambda: decoder.read(0, torch.tensor(ids))) for _ in range(3))
+    reading = batcher.call(_reading_seconds, model, ids)
     start = time.perf_counter()
-    late = batcher.submit(ids, SamplingOptions(10))
+    late = batcher.submit(model, ids, SamplingOptions(10))
     late.take(timeout=60)
     first = (time.perf_counter() - start - reading) / step_seconds
     for s in (*crowd, late):
         s.close()
     return n * CHARS_EACH / max(ends), min(speeds) / mean(speeds), first
+
+
+def _reading_seconds(model: AttentionLanguageModel, ids: list[int]) -> float:
+    decoder = model.decoder()
+    with torch.inference_mode():
+        return min(_seconds(lambda: decoder.read(0, torch.tensor(ids))) for _ in range(3))
 
 
 def lecture_loop(model: AttentionLanguageModel, idx: Tensor) -> Iterator[int]:

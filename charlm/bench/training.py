@@ -136,13 +136,13 @@ def nanogpt_seconds(nanogpt: Path, corpus: Corpus) -> float:
 
 def disturbance(corpus: Corpus, rounds: int) -> str:
     """How fast a visitor's text is written with and without somebody's training run beside it."""
-    model = checkpoints.load("gpt")
-    batcher = Batcher(model)
+    batcher = Batcher()
+    model = batcher.call(checkpoints.load, "gpt")
     runs = TrainingRuns()
 
     def speed() -> float:
         start = time.perf_counter()
-        n = len(list(batcher.submit([0], SamplingOptions(1000, seed=1))))
+        n = len(list(batcher.submit(model, [0], SamplingOptions(1000, seed=1))))
         return n / (time.perf_counter() - start)
 
     def beside_training() -> float:

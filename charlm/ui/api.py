@@ -43,7 +43,7 @@ def build(service: ModelService) -> None:
     def attend(text: str, model: str = "gpt", layer: int = 0, head: int = 0) -> dict[str, Any]:
         """How one head looks at the end of a text: the characters read, its raw scores q·k/√d and its
         weights after mask and softmax, row by row."""
-        maps = attention.explain(service.get(model), _bounded(text))
+        maps = service.compute(attention.explain, service.get(model), _bounded(text))
         n_layer, n_head = maps.weights.shape[:2]
         if not (0 <= layer < n_layer and 0 <= head < n_head):
             raise CharlmError(f"{model} has layers 0 to {n_layer - 1} and heads 0 to {n_head - 1}.")
@@ -84,9 +84,8 @@ def build(service: ModelService) -> None:
         """Trains a preset (bigram, attention, multi-head or small) on a text. Each event tells the
         state of the run and its latest losses; the last one names the model for the other calls."""
         visitor = secrets.token_urlsafe(24)
-        run = await asyncio.to_thread(
-            functools.partial(service.runs.start, visitor, name, preset, {}, steps=steps, text=text)
-        )
+        start = functools.partial(service.runs.start, visitor, name, preset, {}, steps=steps, text=text)
+        run = await asyncio.to_thread(service.compute, start)
         try:
             while True:
                 active = run.active

@@ -59,7 +59,7 @@ def build(service: ModelService, tab: gr.Tab) -> AttentionTab:
     def explain(name: str, text: str) -> attention.AttentionMaps:
         if len(text) > MAX_TEXT_CHARS:
             raise CharlmError(f"A text may have {MAX_TEXT_CHARS:,} characters: this one has {len(text):,}.")
-        return attention.explain(service.get(name), text)
+        return service.compute(attention.explain, service.get(name), text)
 
     def compute(name: str, text: str) -> tuple[dict[str, Any], list[str]]:
         maps = explain(name, text)

@@ -49,7 +49,7 @@ def build(service: ModelService, tab: gr.Tab) -> gr.Dropdown:
         if len(text) > MAX_TEXT_CHARS:
             raise CharlmError(f"A text may have {MAX_TEXT_CHARS:,} characters: this one has {len(text):,}.")
         m = service.get(name)
-        read, logits, notes = inside.lens(m, text)
+        read, logits, notes = service.compute(inside.lens, m, text)
         path = {
             "read": read,
             "parts": inside.parts(m, len(read)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def build(
         chosen = _sizes(preset, values)
         try:
             count = estimate.parameter_count(preset, chosen, ASSUMED_VOCAB_SIZE)
-            step = estimate.seconds_per_step(preset, chosen, ASSUMED_VOCAB_SIZE)
+            step = service.compute(estimate.seconds_per_step, preset, chosen, ASSUMED_VOCAB_SIZE)
         except CharlmError as error:
             return {"error": str(error)}
         seconds = step * (amount or 0) if unit == STEPS else amount or 0
@@ -154,7 +155,8 @@ def build(
                 raise CharlmError(f"How many {unit}?")
             text, said = _text(corpus, file, pasted)
             budget = {"steps": int(amount)} if unit == STEPS else {"seconds": float(amount)}
-            service.runs.start(visitor, name, preset, _sizes(preset, values), text=text, **budget)
+            chosen = _sizes(preset, values)
+            service.compute(partial(service.runs.start, visitor, name, preset, chosen, text=text, **budget))
         except CharlmError as error:
             return gr.skip(), [str(error)]
         return gr.Timer(active=True), said
