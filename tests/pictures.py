@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from io import BytesIO
 
 import browser
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 PICTURES = browser.ROOT / "charlm" / "ui" / "pictures"
@@ -76,7 +77,8 @@ def main() -> None:
                 page.wait_for_timeout(1500)
                 prepare(page)
                 page.wait_for_timeout(1000)
-                page.screenshot(path=Path(PICTURES, f"{name.split()[0].lower()}.png"))
+                picture = Image.open(BytesIO(page.screenshot(full_page=True)))
+                picture.quantize(64).save(PICTURES / f"{name.split()[0].lower()}.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -26,9 +26,9 @@ def figure(traces: Sequence[Any], title: str, height: int, **layout: Any) -> go.
     return go.Figure(
         traces,
         go.Layout(
-            title={"text": title, "font": {"size": 15}},
+            title={"text": title, "font": {"size": 15}, "x": 0.02, "xanchor": "left"},
             height=height,
-            margin={"l": 45, "r": 10, "t": 45, "b": 45},
+            margin={"l": 45, "r": 10, "t": 45, "b": 55},
             paper_bgcolor="rgba(0,0,0,0)",
             plot_bgcolor="rgba(0,0,0,0)",
             font={"color": INK, "size": 12},

@@ -290,7 +290,7 @@ def _loss_plot(run: Run) -> go.Figure:
         "Loss, nats per character",
         height=330,
         xaxis={"title": "step"},
-        legend={"orientation": "h", "y": 1.13},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
     )
     for name, loss in run.baselines.items():
         label = {"uniform": "uniform guess", "bigram": "counted bigram"}[name]
