@@ -163,6 +163,8 @@ def _run(trainer: Trainer, args: argparse.Namespace) -> None:
     """Trains to the end or to an interruption, and keeps what was learned."""
     state = args.out / STATE
     if args.resume:
+        if not state.exists():
+            raise CharlmError(f"There is no run to resume in {args.out}: start it without --resume.")
         trainer.restore(state)
     first = distributed.rank() == 0
     if args.events:

@@ -69,6 +69,31 @@ def test_an_interrupted_run_keeps_what_it_learned_and_resumes(train_command: lis
     assert "another run" in refused.stderr
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_a_killed_run_resumes_as_if_never_killed(train_command: list[str], tmp_path: Path):
+    options = ["--steps", "200", "--eval-interval", "50", "--json"]
+    whole = run(*train_command, *options, "--out", str(tmp_path / "whole"))
+    command = [*train_command, *options, "--out", str(tmp_path / "killed")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "charlm", *command], stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+    while "step 100:" not in process.stderr.readline():
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    resumed = run(*command, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    first, second = json.loads(whole.stdout), json.loads(resumed.stdout)
+    assert second["val_loss"] == first["val_loss"]
+    assert [point[:3] for point in second["curve"]] == [point[:3] for point in first["curve"]]
+
+
+def test_resuming_what_never_began_is_told(train_command: list[str], tmp_path: Path):
+    result = run(*train_command, "--out", str(tmp_path / "new"), "--resume")
+    assert result.returncode == 1
+    assert "There is no run to resume" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [

@@ -272,6 +272,23 @@ def test_inside_tab(page: Page):
     expect(page.locator("#inside-candidates .bar-value").first).to_have_text(p)
 
 
+def test_training_on_a_file(page: Page, tmp_path: Path):
+    open_tab(page, "Train")
+    book = tmp_path / "book.txt"
+    book.write_bytes(
+        "Wer reitet so spät durch Nacht und Wind? Es ist der Vater mit seinem Kind.\n".encode("cp1252") * 60
+    )
+    page.locator("#train-corpus").get_by_text("A text file").click()
+    page.locator("#train-file input[type=file]").set_input_files(book)
+    page.locator("#train-preset").get_by_text("bigram").click()
+    set_number(page, "train-amount", "30")
+    expect(page.locator("#train-file")).to_contain_text("book")
+    page.locator("#train-start").click()
+    expect(page.locator("#train-notes")).to_contain_text("not UTF-8: it was read as")
+    expect(page.locator("#train-progress [data-state]")).to_have_attribute("data-state", "done")
+    expect(page.locator("#train-history")).to_contain_text("After 30 steps")
+
+
 def test_train_tab(page: Page, corpus: charlm.Corpus, tmp_path: Path):
     open_tab(page, "Train")
     page.locator("#train-corpus").get_by_text("Pasted text").click()

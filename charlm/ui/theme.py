@@ -7,6 +7,8 @@ from typing import Any
 
 import gradio as gr
 
+from charlm.runs import MAX_TEXT_CHARS
+
 ASSETS = Path(__file__).parent / "assets"
 
 # Fonts of the visitor's own system: nothing is fetched from elsewhere, so the page works offline.
@@ -63,5 +65,6 @@ LAUNCH: dict[str, Any] = {
     "css": asset("charlm.css"),
     "head": f"<script>{asset('common.js')}</script>",
     "footer_links": ["api"],
+    "max_file_size": 4 * MAX_TEXT_CHARS,
 }
 """What `launch` needs besides the app itself."""

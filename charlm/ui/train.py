@@ -50,7 +50,9 @@ def build(
             corpus = gr.Radio(
                 [SHAKESPEARE, FILE, PASTED], value=SHAKESPEARE, label="Corpus", elem_id="train-corpus"
             )
-            file = gr.File(label="A .txt file", file_types=[".txt"], visible=False, height=120)
+            file = gr.File(
+                label="A .txt file", file_types=[".txt"], visible=False, height=120, elem_id="train-file"
+            )
             pasted = gr.Textbox(
                 label="Your text",
                 lines=5,
@@ -122,8 +124,12 @@ def build(
 
     def choose(preset: str) -> list[Any]:
         chosen = PRESETS[preset]
+        adjustable = _adjustable(preset)
         updates = [
-            gr.update(value=chosen.sizes.get(size, 1), visible=size in _adjustable(preset)) for size in sizes
+            gr.update(value=chosen.sizes[size], visible=True)
+            if size in adjustable
+            else gr.update(visible=False)
+            for size in sizes
         ]
         return [gr.update(info=chosen.description), chosen.options.steps, STEPS, *updates]
 
