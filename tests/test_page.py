@@ -281,6 +281,7 @@ def test_training_on_a_file(page: Page, tmp_path: Path):
     page.locator("#train-corpus").get_by_text("A text file").click()
     page.locator("#train-file input[type=file]").set_input_files(book)
     page.locator("#train-preset").get_by_text("bigram").click()
+    expect(page.locator("#train-amount input")).to_have_value("1000")
     set_number(page, "train-amount", "30")
     expect(page.locator("#train-file")).to_contain_text("book")
     page.locator("#train-start").click()
