@@ -250,8 +250,9 @@ class Trainer:
         }
 
     def record(self, command: str) -> dict[str, Any]:
-        """How the averaged model was made, for its checkpoint: the `command`, the data, the whole
-        losses of both splits in nats per character, and what counting alone would give."""
+        """How the averaged model was made, for its checkpoint: the `command`, the data, the loss on
+        the whole validation split and on as much of the training split, in nats per character, and
+        what counting alone would give."""
         kept = self.average.rounded()
         record = {
             "command": command,
@@ -260,7 +261,7 @@ class Trainer:
             "options": asdict(self.options),
             "steps": self.step,
             "seconds": self.seconds,
-            "train_loss": evaluate(kept, self.train_data),
+            "train_loss": evaluate(kept, self.train_data[: len(self.val_data)]),
             "val_loss": evaluate(kept, self.val_data),
             "counted_bigram_loss": self.baselines()["bigram"],
             "parameters": self.model.parameter_count(),

@@ -26,9 +26,9 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-def serve() -> Iterator[str]:
+def serve(port: int | None = None) -> Iterator[str]:
     """The app as its user starts it, in a process of its own; its address."""
-    port = free_port()
+    port = port or free_port()
     environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment)
     url = f"http://127.0.0.1:{port}/"

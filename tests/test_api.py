@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import math
 from collections.abc import Iterator
 from itertools import pairwise
@@ -12,6 +14,8 @@ import pytest
 import torch
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
 
 import charlm
 
@@ -68,6 +72,23 @@ def test_train(client: Client):
     written = client.predict("the", model=events[-1]["model"], max_new_chars=20, api_name="/generate")
     assert len(written) == 20
     assert set(written) <= set(text)
+
+
+def test_the_functions_are_mcp_tools(client: Client):
+    async def call() -> tuple[list[str], str]:
+        async with (
+            streamable_http_client(f"{client.src}gradio_api/mcp/") as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            tools = [tool.name for tool in (await session.list_tools()).tools]
+            name = next(tool for tool in tools if tool.endswith("encode"))
+            result = await session.call_tool(name, {"text": "hii there", "model": "gpt"})
+            return tools, result.content[0].text
+
+    tools, text = asyncio.run(call())
+    assert len(tools) == 6
+    assert json.loads(text) == [46, 47, 47, 1, 58, 46, 43, 56, 43]
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ LAUNCH: dict[str, Any] = {
     "css": asset("charlm.css"),
     "head": f"<script>{asset('common.js')}</script>",
     "footer_links": ["api"],
+    "mcp_server": True,
     "max_file_size": 4 * MAX_TEXT_CHARS,
 }
 """What `launch` needs besides the app itself."""

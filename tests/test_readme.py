@@ -1,0 +1,86 @@
+"""What a reader would type is run as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import browser
+import pytest
+
+README = (browser.ROOT / "README.md").read_text(encoding="utf-8")
+BIN = Path(sys.executable).parent
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[str]:
+    """The app at the address that the README names."""
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", 7860))
+        except OSError:
+            pytest.skip("port 7860 is taken")
+    yield from browser.serve(7860)
+
+
+def run(*command: str, cwd: Path = browser.ROOT) -> str:
+    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    environment["PYTHONPATH"] = str(browser.ROOT)
+    result = subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", timeout=300, env=environment, cwd=cwd
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_the_library_example():
+    (code,) = (block for block in blocks("python") if "charlm.load" in block)
+    assert len(run(sys.executable, "-c", code)) == 200
+
+
+def test_the_client_example(app: str):
+    (code,) = (block for block in blocks("python") if "gradio_client" in block)
+    lines = run(sys.executable, "-c", code)
+    assert len(lines) > 100
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has another shell")
+def test_the_curl_example(app: str):
+    (code,) = (block for block in blocks("sh") if "curl" in block)
+    assert "[[46, 47, 47, 1, 58, 46, 43, 56, 43]]" in run("bash", "-c", code)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has another shell")
+def test_the_commands(tmp_path: Path):
+    """Every `python -m charlm …` of the README that neither trains for long nor needs a token; the
+    training ones with a tiny text and few steps."""
+    lines = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    commands = [line for line in lines if "-m charlm " in line]
+    assert len(commands) >= 10
+    text = tmp_path / "my-book.txt"
+    text.write_text("the cat sat on the mat, and the dog sat beside it.\n" * 100)
+    for line in commands:
+        words = shlex.split(line)
+        what = words[words.index("charlm") + 1]
+        if what == "train":
+            preset = words[words.index("train") + 1]
+            words += ["--data", str(text), "--steps", "2", "--batch-size", "2"]
+            if preset != "bigram":
+                words += ["--n-embd", "16", "--n-head", "2", "--block-size", "16"]
+            words = [w for w in words if w != "--compile"]
+        elif what == "evaluate":
+            words += ["--data", str(text)]
+        elif what == "bench" or (what in ("deploy", "push") and "--dry-run" not in words):
+            words = [*words[: words.index(what) + 1], "--help"]
+        assert run(*words, cwd=tmp_path) or what == "train"
