@@ -344,6 +344,13 @@ def test_train_tab(page: Page, corpus: charlm.Corpus, tmp_path: Path):
     written = "".join(page.locator("#written .ch").all_text_contents())
     assert written == "".join(step.char for step in steps)
 
+    for tab, models in (("Attention", "attention-model"), ("Inside the model", "inside-model")):
+        open_tab(page, tab)
+        page.locator(f"#{models} input").click()
+        page.get_by_role("option", name="colours").click()
+        expect(page.locator(f"#{models} input")).to_have_value("colours")
+    expect(page.locator("#inside-network h3")).to_contain_text(f"{mine.parameter_count():,} parameters")
+
     open_tab(page, "Train")
     page.locator("#train-bring input[type=file]").set_input_files(kept)
     expect(page.locator("#train-notes")).to_contain_text("The model is here")
