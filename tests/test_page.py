@@ -140,6 +140,30 @@ def test_a_link_that_makes_no_sense_is_harmless(page: Page, url: str):
     assert page.locator("#temperature input[type=number]").input_value() == "0.8"
 
 
+def test_settings_survive_a_reload(page: Page):
+    page.locator("#prompt textarea").fill("HAMLET:")
+    set_number(page, "temperature", "1.2")
+    open_tab(page, "Averaging")
+    page.locator("#averaging-version label").nth(3).click()
+    set_number(page, "averaging-T", "3")
+    open_tab(page, "Inside the model")
+    page.locator("#inside-text textarea").fill("To be")
+    page.wait_for_timeout(500)
+    page.reload()
+    expect(page.locator("#prompt textarea")).to_have_value("HAMLET:")
+    assert page.locator("#temperature input[type=number]").input_value() == "1.2"
+    assert page.locator("#length input[type=number]").input_value() == "500"
+    open_tab(page, "Averaging")
+    cells = page.locator('#averaging [data-matrix="scores"] td')
+    expect(cells).to_have_text(
+        [number(v) for row in averaging.explain(4, 3, 1337)["matrices"]["scores"] for v in row]
+    )
+    open_tab(page, "Inside the model")
+    expect(page.locator("#inside-text textarea")).to_have_value("To be")
+    open_tab(page, "Tokens")
+    expect(page.locator("#tokens-text textarea")).to_have_value(re.compile("^First Citizen"))
+
+
 def test_html_in_a_prompt_is_shown_as_text(page: Page):
     page.locator("#prompt textarea").fill("<img src=x onerror=document.title='owned'>")
     page.locator("#start").click()
@@ -340,6 +364,7 @@ def test_train_tab(page: Page, corpus: charlm.Corpus, tmp_path: Path):
     set_number(page, "seed", "3")
     page.locator("#start").click()
     expect(page.locator("#written .status")).to_contain_text("40 characters")
+    expect(page.locator("#written .status")).to_contain_text("seed 3")
     steps = charlm.stream(mine, "ANN:", max_new_chars=40, temperature=0.8, seed=3)
     written = "".join(page.locator("#written .ch").all_text_contents())
     assert written == "".join(step.char for step in steps)

@@ -20,6 +20,15 @@ HEADER = """
 </header>
 """
 
+REMEMBERED = {
+    *("prompt", "temperature", "length"),
+    *("tokens-text", "tokens-block", "tokens-batch", "tokens-seed"),
+    *("bigram-temperature", "averaging-version", "averaging-T", "averaging-seed"),
+    *("attention-text", "inside-text", "inside-temperature", "inside-k", "inside-p"),
+    *("train-unit", "train-amount", "train-name"),
+}
+"""The controls whose settings survive a reload, by their elem_id."""
+
 __all__ = ["LAUNCH", "build_app"]
 
 
@@ -33,6 +42,7 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
         gr.HTML(HEADER, padding=False)
         # What a tab holds does not live before the tab is opened: these must.
         visitor = gr.BrowserState("", storage_key="charlm-visitor")
+        kept = gr.BrowserState(None, storage_key="charlm-controls")
         timer = gr.Timer(1, active=False)
         gr.Timer(60).tick(service.runs.touch, visitor, None, **HELPER)
         with gr.Tabs() as tabs:
@@ -59,9 +69,22 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
                 fed = [generating.model, generating.rival, looking.model, inside_model]
                 train.build(service, app, tab, visitor, timer, lists, fed)
         api.build(service)
+        _remember_controls(app, kept)
         outputs = [looking.text, looking.model, tabs]
         generating.carry.click(_carry, generating.written, outputs, **HELPER)
     return app
+
+
+def _remember_controls(app: gr.Blocks, kept: gr.BrowserState) -> None:
+    """Keeps in the browser what the controls of all tabs are set to, so that it survives a reload.
+    A link to a text goes before what was kept."""
+    kinds = (gr.Textbox, gr.Slider, gr.Number, gr.Radio, gr.Dropdown)
+    controls = [b for b in app.blocks.values() if isinstance(b, kinds) and b.elem_id in REMEMBERED]
+    gr.on([c.change for c in controls], None, controls, kept, js="(...values) => [values]", **HELPER)
+    restore = """(kept, ...now) =>
+        kept?.length === now.length && !location.search.includes("prompt=")
+            ? kept : now.map(() => ({ __type__: "update" }))"""
+    app.load(None, [kept, *controls], controls, js=restore, **HELPER)
 
 
 def _carry(written: dict[str, Any] | None) -> tuple[Any, ...]:
