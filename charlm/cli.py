@@ -295,6 +295,8 @@ def _deploy(args: argparse.Namespace) -> None:
 def _bench(args: argparse.Namespace) -> None:
     from charlm.bench import generation, page, training
 
+    if args.rounds < 1:
+        raise CharlmError(f"rounds must be at least 1, not {args.rounds}.")
     if args.what == "generation":
         report = generation.run(args.rounds)
     elif args.what == "training":

@@ -102,6 +102,7 @@ def test_resuming_what_never_began_is_told(train_command: list[str], tmp_path: P
         (["sample", "gpt", "--prompt", "é"], "'\\xe9' at position 0"),
         (["sample", "gpt", "--temperature", "nan"], "temperature"),
         (["train", "bigram", "--n-head", "2", "--out", "x"], "no n_head"),
+        (["bench", "generation", "--rounds", "0"], "rounds must be at least 1"),
     ],
 )
 def test_mistakes_get_one_sentence_and_exit_code_1(command: list[str], message: str):

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -55,22 +55,17 @@ def run(nanogpt: Path | None = None, rounds: int = 3, data: str | None = None) -
     # First, as in the app: training in this process would leave a second pool of threads behind.
     parts = [machine(), disturbance(corpus, rounds)]
     if nanogpt is not None:
-        curves: list[list[Point]] = []
-
-        def small() -> float:
-            curves.append(learn("small", corpus))
-            return seconds_to(curves[-1], RECIPE_LOSS)
-
-        seconds = {"nanogpt": [], "small": []}
+        seconds: dict[str, list[float]] = {"nanogpt": [], "small": []}
         for _ in range(rounds):
             seconds["nanogpt"].append(nanogpt_seconds(nanogpt, corpus))
-            seconds["small"].append(small())
+            curve = learn("small", corpus)
+            seconds["small"].append(seconds_to(curve, RECIPE_LOSS))
         rows = [
             ("nanoGPT's CPU recipe, whole run", f"{median(seconds['nanogpt']):.1f}"),
             (f"`small`, to a validation loss of {RECIPE_LOSS}", f"{median(seconds['small']):.1f}"),
             ("ratio", f"{ratio(seconds, 'small', 'nanogpt'):.2f}"),
         ]
-        parts += [table(("time to loss", "seconds"), rows), curve_table("small", curves[-1])]
+        parts += [table(("time to loss", "seconds"), rows), curve_table("small", curve)]
     else:
         parts.append(curve_table("small", learn("small", corpus)))
     parts.append(curve_table("bigram", learn("bigram", corpus)))
@@ -85,7 +80,7 @@ def learn(preset: str, corpus: Corpus) -> list[Point]:
     )
     every = max(1, chosen.options.steps // 40)
     began = time.perf_counter()
-    trainer = Trainer(model, corpus, replace(chosen.options))
+    trainer = Trainer(model, corpus, chosen.options)
     points = []
     measuring = 0.0
     for progress in trainer.run():

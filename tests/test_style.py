@@ -1,0 +1,17 @@
+"""The code is formatted and free of what ruff complains about."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import browser
+import pytest
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]])
+def test_ruff(command: list[str]):
+    result = subprocess.run(
+        [sys.executable, "-m", "ruff", *command, "."], capture_output=True, text=True, cwd=browser.ROOT
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
