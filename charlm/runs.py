@@ -210,11 +210,14 @@ class TrainingRuns:
         killer.cancel()
         errors.join()
         (run.folder / "text.txt").unlink(missing_ok=True)
+        trained = (run.model / "config.json").exists()
+        if trained:
+            # Without our lock: listeners have locks of their own.
+            for listener in self._listeners:
+                listener(run)
         with self._lock:
-            if (run.model / "config.json").exists():
+            if trained:
                 run.state = "stopped" if run.stopping else "done"
-                for listener in self._listeners:
-                    listener(run)
             elif run.stopping:
                 run.state = "stopped"
             else:

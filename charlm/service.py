@@ -56,7 +56,8 @@ class ModelService:
     def names(self, visitor: str = "") -> list[str]:
         """The models there are for everybody, the best first, and before them the `visitor`'s own,
         the latest first."""
-        own = [name for name, model in self._own.items() if visitor and model.visitor == visitor]
+        with self._lock:
+            own = [name for name, model in self._own.items() if visitor and model.visitor == visitor]
         return own[::-1] + sorted(checkpoints.names(), key=lambda name: self.info(name).val_loss)
 
     def is_own(self, name: str) -> bool:
