@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-import torch
+import numpy as np
 
 from charlm.errors import CharlmError
 from charlm.models import LanguageModel
 from charlm.models.decoding import Decoder
-from charlm.sampling import Sampler, SamplingOptions, Step, new_generator, steps_of
+from charlm.sampling import Sampler, SamplingOptions, Step, steps_of
 
 T = TypeVar("T")
 MAX_STREAMS = 32
@@ -34,7 +34,7 @@ class Stream:
 
     def __init__(self, batcher: Batcher, model: LanguageModel, ids: list[int], options: SamplingOptions):
         self.model, self.ids, self.options = model, ids, options
-        self.generator = new_generator(options.seed)
+        self.generator = np.random.default_rng(options.seed)
         self.left = options.max_new_chars
         self.closed = False
         """Whether nothing will be added any more: it is finished, abandoned or has failed."""
@@ -152,8 +152,7 @@ class Batcher:
             self._let_one_join()
             for model, group in list(self._groups.items()):
                 try:
-                    with torch.inference_mode():
-                        group.step()
+                    group.step()
                 except Exception:
                     traceback.print_exc()
                     group.fail(CharlmError("Writing failed on the server: please press Generate again."))
@@ -198,7 +197,7 @@ class _Group:
         self.joining: Stream | None = None
         self.slots = 0
         self.decoder: Decoder | None = None
-        self.drawn = torch.empty(0, dtype=torch.long)
+        self.drawn = np.empty(0, np.int64)
         self.sampler: Sampler | None = None
 
     def step(self) -> None:
@@ -230,12 +229,12 @@ class _Group:
         if slot == self.slots:
             self.slots *= 2
             self.decoder.resize(self.slots)
-        logits = self.decoder.read(slot, torch.tensor(self.joining.ids))
+        logits = self.decoder.read(slot, np.array(self.joining.ids))
         first, probs = Sampler([self.joining.options], [self.joining.generator]).draw(logits[None])
         self.joining.add(steps_of(self.model.tokenizer, first, probs)[0])
         self.active.append(self.joining)
         self.joining = None
-        self.drawn = torch.cat((self.drawn, first))
+        self.drawn = np.concatenate((self.drawn, first))
         self.sampler = None
 
     def _drop_the_closed(self) -> None:

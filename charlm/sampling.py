@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from charlm.errors import CharlmError
@@ -25,16 +25,16 @@ class Step:
     char: str
     prob: float
     """Its probability, after temperature, top-k and top-p."""
-    probs: Tensor = field(repr=False)
+    probs: np.ndarray = field(repr=False)
     """The probability of every character, (vocab_size,)."""
     tokenizer: CharTokenizer = field(repr=False)
 
     @cached_property
     def alternatives(self) -> list[tuple[str, float]]:
         """The characters that could have been drawn, the likeliest first, with their probabilities."""
-        probs, ids = self.probs.sort(descending=True, stable=True)
-        ranked = zip(probs.tolist(), ids.tolist(), strict=True)
-        return [(self.tokenizer.vocab[i], p) for p, i in ranked if p > 0]
+        ids = np.argsort(-self.probs, kind="stable")
+        ranked = zip(ids.tolist(), self.probs[ids].tolist(), strict=True)
+        return [(self.tokenizer.vocab[i], p) for i, p in ranked if p > 0]
 
 
 @dataclass(frozen=True)
@@ -65,51 +65,56 @@ class SamplingOptions:
 
 
 def next_char_probs(
-    logits: Tensor,
-    temperature: float | Tensor = 1.0,
-    top_k: int | Tensor | None = None,
-    top_p: float | Tensor | None = None,
-) -> Tensor:
+    logits: np.ndarray | Tensor,
+    temperature: float | np.ndarray = 1.0,
+    top_k: int | np.ndarray | None = None,
+    top_p: float | np.ndarray | None = None,
+) -> np.ndarray:
     """Logits (…, vocab_size) → the float64 probabilities, of the same shape, of the next character.
 
     Temperature first, then top-k, then top-p on what is left; what is cut off has probability 0.
-    Settings for each row are tensors (…, 1).
+    Settings for each row are arrays (…, 1).
     """
     # With the largest logit at 0, in double precision, no temperature is too small: at 1e-300, which
     # stands for 0, the likeliest character alone is left.
-    scaled = (logits - logits.amax(-1, keepdim=True)).double()
-    temperature = torch.as_tensor(temperature, dtype=torch.float64).clamp(min=1e-300)
-    probs = (scaled / temperature).softmax(dim=-1)
+    scaled = np.asarray(logits, np.float64)
+    scaled = (scaled - scaled.max(-1, keepdims=True)) / np.maximum(temperature, 1e-300)
+    probs = _normalised(np.exp(scaled))
     if top_k is None and top_p is None:
         return probs
-    ordered, ids = probs.sort(dim=-1, descending=True, stable=True)
+    ids = np.argsort(-probs, axis=-1, kind="stable")
+    ordered = np.take_along_axis(probs, ids, -1)
     if top_k is not None:
-        ordered = ordered.where(torch.arange(ordered.shape[-1]) < top_k, 0)
+        ordered = np.where(np.arange(ordered.shape[-1]) < top_k, ordered, 0)
     if top_p is not None:
-        ordered = ordered / ordered.sum(dim=-1, keepdim=True)
-        ordered = ordered.where(ordered.cumsum(-1) - ordered < top_p, 0)
-    return torch.zeros_like(probs).scatter_(-1, ids, ordered / ordered.sum(dim=-1, keepdim=True))
+        ordered = _normalised(ordered)
+        ordered = np.where(ordered.cumsum(-1) - ordered < top_p, ordered, 0)
+    np.put_along_axis(probs, ids, _normalised(ordered), -1)
+    return probs
+
+
+def _normalised(x: np.ndarray) -> np.ndarray:
+    return x / x.sum(-1, keepdims=True)
 
 
 class Sampler:
     """Draws the next character of several texts, each with its own settings and its own luck."""
 
-    def __init__(self, options: list[SamplingOptions], generators: list[torch.Generator]):
+    def __init__(self, options: list[SamplingOptions], generators: list[np.random.Generator]):
         self.generators = generators
-        self.temperature = torch.tensor([[o.temperature] for o in options], dtype=torch.float64)
+        self.temperature = np.array([[o.temperature] for o in options])
         self.top_k = self.top_p = None
         if any(o.top_k is not None for o in options):
-            self.top_k = torch.tensor([[MAX_TOP_K if o.top_k is None else o.top_k] for o in options])
+            self.top_k = np.array([[MAX_TOP_K if o.top_k is None else o.top_k] for o in options])
         if any(o.top_p is not None and o.top_p < 1 for o in options):
-            self.top_p = torch.tensor([[1.0 if o.top_p is None else o.top_p] for o in options])
+            self.top_p = np.array([[1.0 if o.top_p is None else o.top_p] for o in options])
 
-    def draw(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+    def draw(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logits (n, vocab_size) → ids (n,) and the probabilities (n, vocab_size) they are drawn from."""
         probs = next_char_probs(logits, self.temperature, self.top_k, self.top_p)
-        luck = torch.cat([torch.rand(1, generator=g, dtype=torch.float64) for g in self.generators])
-        reached = probs.cumsum(dim=-1)
-        ids = torch.searchsorted(reached, luck[:, None] * reached[:, -1:], right=True)[:, 0]
-        return ids, probs
+        luck = np.array([[generator.random()] for generator in self.generators])
+        reached = probs.cumsum(-1)
+        return (reached <= luck * reached[:, -1:]).sum(-1), probs
 
 
 def stream(
@@ -138,19 +143,9 @@ def prompt_ids(tokenizer: CharTokenizer, prompt: str) -> list[int]:
     return tokenizer.encode(prompt or ("\n" if "\n" in tokenizer.vocab else tokenizer.vocab[0]))
 
 
-def new_generator(seed: int | None) -> torch.Generator:
-    """A source of random numbers: the same for the same seed, another each time for None."""
-    generator = torch.Generator()
-    if seed is None:
-        generator.seed()
-    else:
-        generator.manual_seed(seed)
-    return generator
-
-
-def steps_of(tokenizer: CharTokenizer, ids: Tensor, probs: Tensor) -> list[Step]:
+def steps_of(tokenizer: CharTokenizer, ids: np.ndarray, probs: np.ndarray) -> list[Step]:
     """What `Sampler.draw` gave, a step for each text."""
-    drawn = probs.gather(1, ids[:, None])[:, 0].tolist()
+    drawn = probs[np.arange(len(ids)), ids].tolist()
     return [
         Step(tokenizer.vocab[i], p, row, tokenizer)
         for i, p, row in zip(ids.tolist(), drawn, probs, strict=True)
@@ -158,15 +153,11 @@ def steps_of(tokenizer: CharTokenizer, ids: Tensor, probs: Tensor) -> list[Step]
 
 
 def _stream(model: LanguageModel, ids: list[int], options: SamplingOptions) -> Iterator[Step]:
-    sampler = Sampler([options], [new_generator(options.seed)])
-    # A generator shares its thread with its caller between two yields: inference_mode must not outlive one.
-    with torch.inference_mode():
-        decoder = model.decoder()
-        logits = decoder.read(0, torch.tensor(ids, device=model.device))[None]
+    sampler = Sampler([options], [np.random.default_rng(options.seed)])
+    decoder = model.decoder()
+    logits = decoder.read(0, np.array(ids))[None]
     for written in range(1, options.max_new_chars + 1):
-        with torch.inference_mode():
-            drawn, probs = sampler.draw(logits.cpu())
+        drawn, probs = sampler.draw(logits)
         yield from steps_of(model.tokenizer, drawn, probs)
         if written < options.max_new_chars:
-            with torch.inference_mode():
-                logits = decoder.step(drawn.to(model.device))
+            logits = decoder.step(drawn)

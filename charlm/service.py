@@ -109,6 +109,11 @@ class ModelService:
         model = self.get(name)
         return self._batcher.submit(model, prompt_ids(model.tokenizer, prompt), options)
 
+    def warm_up(self) -> None:
+        """Has the best model loaded and its kernel compiled, which takes seconds at the first start,
+        while a visitor still reads the page."""
+        self.stream(self.names()[0], "", SamplingOptions(max_new_chars=1))
+
     def add_zip(self, visitor: str, title: str, path: Path) -> str:
         """Makes the model in the zip file at `path` the `visitor`'s own and returns its name.
 

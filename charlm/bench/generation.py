@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from statistics import mean, median
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -80,7 +81,24 @@ def many_streams(batcher: Batcher, model: AttentionLanguageModel, rounds: int) -
         ("slowest of them, of the mean", f"{median(s for _, s in together[1:]):.2f}"),
         ("time to the first character, in steps beyond reading", f"{median(firsts[1:]):.2f}"),
     ]
-    return table((f"{CHARS_EACH} characters each", "characters/s"), rows)
+    return f"{table((f'{CHARS_EACH} characters each', 'characters/s'), rows)}\n\n{crowd_bound(model)}"
+
+
+def crowd_bound(model: AttentionLanguageModel) -> str:
+    """What the machine allows many streams at full context: each multiplies all the weights with
+    numbers of its own, and reads keys and values of its own."""
+    config = model.config
+    products = 2 * sum(p.numel() for p in model.parameters() if p.ndim == 2)
+    a = torch.ones(2048, 2048)
+    flops = 2 * 2048**3 / min(_seconds(lambda: a @ a) for _ in range(10))
+    past = 4 * config.n_layer * 2 * config.block_size * config.n_embd
+    bandwidth = memory_bandwidth(VISITORS * past)
+    together = 1 / (products / flops + past / bandwidth)
+    return (
+        f"The bound of many: {products / 1e6:.1f} MFLOP a character at {flops / 1e9:.0f} GFLOP/s, which a "
+        f"large single-precision matrix product reaches here, and {past / 1e6:.1f} MB of keys and values "
+        f"at {bandwidth / 1e9:.0f} GB/s: {together:,.0f} characters/s, however many write."
+    )
 
 
 def _visitors(batcher: Batcher, model: AttentionLanguageModel, n: int) -> tuple[float, float, float]:
@@ -120,8 +138,7 @@ def _visitors(batcher: Batcher, model: AttentionLanguageModel, n: int) -> tuple[
 
 def _reading_seconds(model: AttentionLanguageModel, ids: list[int]) -> float:
     decoder = model.decoder()
-    with torch.inference_mode():
-        return min(_seconds(lambda: decoder.read(0, torch.tensor(ids))) for _ in range(3))
+    return min(_seconds(lambda: decoder.read(0, np.array(ids))) for _ in range(3))
 
 
 def lecture_loop(model: AttentionLanguageModel, idx: Tensor) -> Iterator[int]:

@@ -69,6 +69,7 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
                 fed = [generating.model, generating.rival, looking.model, inside_model]
                 train.build(service, app, tab, visitor, timer, lists, fed)
         api.build(service)
+        app.load(service.warm_up, None, None, **HELPER)
         _remember_controls(app, kept)
         outputs = [looking.text, looking.model, tabs]
         generating.carry.click(_carry, generating.written, outputs, **HELPER)
