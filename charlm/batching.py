@@ -11,6 +11,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -147,17 +148,27 @@ class Batcher:
         self._changed.notify_all()
 
     def _work(self) -> None:
-        while self._groups or self._has_work():
-            self._answer_a_call()
-            self._let_one_join()
-            for model, group in list(self._groups.items()):
-                try:
-                    group.step()
-                except Exception:
-                    traceback.print_exc()
-                    group.fail(CharlmError("Writing failed on the server: please press Generate again."))
-                if not group.active:
-                    del self._groups[model]
+        try:
+            while self._groups or self._has_work():
+                self._answer_a_call()
+                self._let_one_join()
+                for model, group in list(self._groups.items()):
+                    try:
+                        group.step()
+                    except Exception:
+                        traceback.print_exc()
+                        group.fail()
+                    if not group.active:
+                        del self._groups[model]
+        except BaseException:
+            # Whatever ends this thread, who was being served is told, and who waits gets another.
+            traceback.print_exc()
+            with self._changed:
+                groups, self._groups, self._worker = self._groups, {}, None
+                if self._waiting or self._calls:
+                    self._wake()
+            for group in groups.values():
+                group.fail()
 
     def _has_work(self) -> bool:
         """Waits for something to do; after `IDLE_SECONDS` without, the worker may go."""
@@ -182,10 +193,12 @@ class Batcher:
         many prompts."""
         with self._changed:
             full = sum(len(group.active) for group in self._groups.values()) >= MAX_STREAMS
-            stream = self._waiting.popleft() if self._waiting and not full else None
-        if stream is not None and not stream.closed:
-            group = self._groups.setdefault(stream.model, _Group(stream.model))
-            group.joining = stream
+            if full or not self._waiting:
+                return
+            stream = self._waiting[0]
+            if not stream.closed:
+                self._groups.setdefault(stream.model, _Group(stream.model)).joining = stream
+            self._waiting.popleft()
 
 
 class _Group:
@@ -195,15 +208,18 @@ class _Group:
         self.model = model
         self.active: list[Stream] = []
         self.joining: Stream | None = None
-        self.slots = 0
-        self.decoder: Decoder | None = None
+        self.slots = 1
         self.drawn = np.empty(0, np.int64)
         self.sampler: Sampler | None = None
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        return self.model.decoder(self.slots)
 
     def step(self) -> None:
         """Writes the next character of every text; whoever joins gets his first."""
         if self.joining is not None:
-            self._join()
+            self._join(self.joining)
         self._drop_the_closed()
         if not self.active:
             return
@@ -215,24 +231,21 @@ class _Group:
             if not stream.closed:
                 stream.add(step)
 
-    def fail(self, error: CharlmError) -> None:
-        """Ends all texts with `error`."""
+    def fail(self) -> None:
+        """Ends all texts with an error."""
         for stream in (*self.active, *filter(None, [self.joining])):
-            stream.fail(error)
+            stream.fail(CharlmError("Writing failed on the server: please press Generate again."))
         self.active = []
 
-    def _join(self) -> None:
-        if self.decoder is None:
-            self.decoder = self.model.decoder(slots=1)
-            self.slots = 1
+    def _join(self, stream: Stream) -> None:
         slot = len(self.active)
         if slot == self.slots:
             self.slots *= 2
             self.decoder.resize(self.slots)
-        logits = self.decoder.read(slot, np.array(self.joining.ids))
-        first, probs = Sampler([self.joining.options], [self.joining.generator]).draw(logits[None])
-        self.joining.add(steps_of(self.model.tokenizer, first, probs)[0])
-        self.active.append(self.joining)
+        logits = self.decoder.read(slot, np.array(stream.ids))
+        first, probs = Sampler([stream.options], [stream.generator]).draw(logits[None])
+        stream.add(steps_of(self.model.tokenizer, first, probs)[0])
+        self.active.append(stream)
         self.joining = None
         self.drawn = np.concatenate((self.drawn, first))
         self.sampler = None

@@ -29,7 +29,7 @@ from charlm.evaluation import evaluate
 from charlm.presets import PRESETS
 from charlm.sampling import stream
 from charlm.tokenizer import CharTokenizer
-from charlm.training import Progress, Trainer
+from charlm.training import Evaluation, Progress, Trainer
 
 STATE = "training.safetensors"
 SIZES = {"block_size": int, "n_layer": int, "n_head": int, "n_embd": int, "dropout": float}
@@ -179,7 +179,7 @@ def _run(trainer: Trainer, args: argparse.Namespace) -> None:
                 print(json.dumps(_event(progress)), flush=True)
             elif progress.evaluation is not None:
                 trainer.save(state)
-                bar.write(_evaluation_text(progress), file=sys.stderr)
+                bar.write(_evaluation_text(progress, progress.evaluation), file=sys.stderr)
             if distributed.any_of(interrupted.is_set()):
                 break
     if first:
@@ -211,8 +211,7 @@ def _keep(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
         print(f"{args.out}: validation loss {record['val_loss']:.4f} nats per character")
 
 
-def _evaluation_text(progress: Progress) -> str:
-    losses = progress.evaluation
+def _evaluation_text(progress: Progress, losses: Evaluation) -> str:
     return (
         f"step {progress.step}: train {losses.train_loss:.4f}, val {losses.val_loss:.4f} "
         f"({progress.seconds:.0f} s)\n{losses.sample}\n"
@@ -220,7 +219,7 @@ def _evaluation_text(progress: Progress) -> str:
 
 
 def _event(progress: Progress) -> dict[str, Any]:
-    event = {
+    event: dict[str, Any] = {
         "step": progress.step,
         "done": progress.done,
         "seconds": progress.seconds,
@@ -244,8 +243,13 @@ def _interruption(watch_input: bool) -> Iterator[threading.Event]:
     `watch_input`, the end of standard input sets it too: so ends a run whose caller has gone."""
     event = threading.Event()
     before = {s: signal.signal(s, lambda *_: event.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def wait_for_the_end() -> None:
+        sys.stdin.read()
+        event.set()
+
     if watch_input:
-        threading.Thread(target=lambda: (sys.stdin.read(), event.set()), daemon=True).start()
+        threading.Thread(target=wait_for_the_end, daemon=True).start()
     try:
         yield event
     finally:

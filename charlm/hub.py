@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 import httpx2
 from huggingface_hub import HfApi, ModelCard, ModelCardData, snapshot_download
@@ -108,7 +107,7 @@ def push(name: str, target: str, private: bool = False) -> str:
 def model_card(name: str, target: str) -> str:
     """The README of a model on the Hub, from the checkpoint's own record. Raises `CharlmError`."""
     model = checkpoints.load(name)
-    record: dict[str, Any] = model.record
+    record = model.record
     text = "".join(step.char for step in stream(model, max_new_chars=SAMPLE_CHARS, temperature=0.8, seed=1))
     facts = {
         "Parameters": f"{model.parameter_count():,}",

@@ -59,7 +59,8 @@ class Run:
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     baselines: dict[str, float] = field(default_factory=dict)
     id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
-    process: subprocess.Popen[str] | None = None
+    process: Any = None
+    """A `subprocess.Popen`, once it has begun."""
     stopping: bool = False
 
     @property
@@ -81,14 +82,14 @@ class TrainingRuns:
         self._seen: dict[str, float] = {}
         self._lock = threading.RLock()
         self._folder = Path(tempfile.mkdtemp(prefix="charlm-"))
-        self._listeners: list[Callable[[Run], None]] = []
+        self._listeners: list[Callable[[Run], object]] = []
         atexit.register(self.close)
 
     def new_folder(self) -> Path:
         """A new folder that is removed when the app ends."""
         return Path(tempfile.mkdtemp(dir=self._folder))
 
-    def on_trained(self, listener: Callable[[Run], None]) -> None:
+    def on_trained(self, listener: Callable[[Run], object]) -> None:
         """`listener(run)` is called when a run has left a model."""
         self._listeners.append(listener)
 
@@ -195,7 +196,7 @@ class TrainingRuns:
         killer = threading.Timer(MAX_SECONDS + GRACE_SECONDS, process.kill)
         killer.daemon = True
         killer.start()
-        complaint = []
+        complaint: list[str] = []
         errors = threading.Thread(target=lambda: complaint.extend(process.stderr), daemon=True)
         errors.start()
         for line in process.stdout:

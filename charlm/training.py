@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from charlm import distributed
 from charlm.corpus import Corpus, get_batch
@@ -87,7 +87,8 @@ def build_optimizers(model: LanguageModel, options: TrainingOptions) -> list[tor
     Muon (Jordan et al., 2024) makes the update of a matrix orthogonal, so that all its directions
     learn equally fast.
     """
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         in_block = name.startswith("layers.") and model.config.decoder
         (matrices if in_block and parameter.ndim == 2 else others).append(parameter)
@@ -153,7 +154,7 @@ class Trainer:
         self.seconds = 0.0
         self.curve: list[tuple[int, float, float, float]] = []
         """(step, train loss, validation loss, seconds) of every evaluation so far."""
-        self._forward = distributed.share(model)
+        self._forward: Callable[..., Any] = distributed.share(model)
         if compiled or self.device.type == "cuda":
             self._forward = torch.compile(self._forward)
         self._bfloat16 = has_fast_bfloat16(self.device)
@@ -238,7 +239,8 @@ class Trainer:
         attention = None
         if isinstance(self.average, AttentionLanguageModel):
             attention = self.average.attention(idx.to(self.device))[0][:, 0].cpu()
-        return Evaluation(*losses, "".join(step.char for step in steps), watched, attention)
+        train_loss, val_loss = losses
+        return Evaluation(train_loss, val_loss, "".join(step.char for step in steps), watched, attention)
 
     def baselines(self) -> dict[str, float]:
         """Losses on the validation split, in nats per character, that a model ought to beat: of the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 from collections.abc import Iterator
@@ -123,6 +124,21 @@ def test_a_failure_ends_the_texts_it_befell_and_no_more(batcher: Batcher, monkey
     assert other.take(timeout=60)
     assert not other.closed
     assert len(list(submit(batcher, "A", SamplingOptions(5, seed=1)))) == 5
+
+
+def test_when_the_worker_dies_it_is_told_and_the_next_text_is_written(batcher: Batcher):
+    endless = submit(batcher, "A", SamplingOptions(10**9, seed=1))
+    assert endless.take(timeout=60)
+    worker = batcher._worker
+    assert ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(worker.ident), ctypes.py_object(SystemExit)
+    )
+    with pytest.raises(CharlmError, match="press Generate again"):
+        list(endless)
+    worker.join(timeout=30)
+    assert not worker.is_alive()
+    assert len(list(submit(batcher, "A", SamplingOptions(5, seed=1)))) == 5
+    assert batcher.call(sum, [1, 2]) == 3
 
 
 def test_an_idle_worker_goes_and_comes_back(batcher: Batcher, monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""The code is formatted and free of what ruff complains about."""
+"""The code is formatted, and neither ruff nor mypy complains about it."""
 
 from __future__ import annotations
 
@@ -14,4 +14,9 @@ def test_ruff(command: list[str]):
     result = subprocess.run(
         [sys.executable, "-m", "ruff", *command, "."], capture_output=True, text=True, cwd=browser.ROOT
     )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_mypy():
+    result = subprocess.run([sys.executable, "-m", "mypy"], capture_output=True, text=True, cwd=browser.ROOT)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from statistics import mean, median
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ CHARS_EACH = 500
 def run(rounds: int = 5) -> str:
     """The report, in Markdown."""
     batcher = Batcher()
-    model = batcher.call(checkpoints.load, "gpt")
+    model = cast(AttentionLanguageModel, batcher.call(checkpoints.load, "gpt"))
     one = batcher.call(one_stream, model, rounds)
     return "\n\n".join((machine(), one, many_streams(batcher, model, rounds)))
 
@@ -157,7 +158,8 @@ def plain_cache(model: AttentionLanguageModel, idx: Tensor) -> Iterator[int]:
     T, D = config.block_size, config.head_size
     half = D // 2
     frequencies = 10_000.0 ** (-torch.arange(half) / half)
-    past: list[tuple[Tensor, Tensor] | None] = [None] * config.n_layer
+    past: dict[int, tuple[Tensor, Tensor]] = {}
+    blocks: list[Any] = list(model.layers)
     start = 0
     while True:
         with torch.inference_mode():
@@ -165,13 +167,13 @@ def plain_cache(model: AttentionLanguageModel, idx: Tensor) -> Iterator[int]:
             angles = torch.arange(start, start + n)[:, None] * frequencies
             cos, sin = angles.cos(), angles.sin()
             x = model.embedding(idx)
-            for i, block in enumerate(model.layers):
+            for i, block in enumerate(blocks):
                 attention = block.attention
                 qkv = attention.qkv(block.norm(x)).view(1, n, 3, config.n_head, D).permute(2, 0, 3, 1, 4)
                 q, k, v = qkv
                 q = rotate(attention.gain * attention.qk_norm(q), cos, sin)
                 k = rotate(attention.qk_norm(k), cos, sin)
-                if past[i] is not None:
+                if i in past:
                     k = torch.cat((past[i][0], k), dim=2)[:, :, -T:]
                     v = torch.cat((past[i][1], v), dim=2)[:, :, -T:]
                 past[i] = k, v

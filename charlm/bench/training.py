@@ -121,7 +121,7 @@ def nanogpt_seconds(nanogpt: Path, corpus: Corpus) -> float:
         command, cwd=nanogpt, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         began, last = None, ""
-        for line in process.stdout:
+        for line in process.stdout or ():
             last = line
             if began is None and re.match(r"step 0: ", line):
                 began = time.perf_counter()

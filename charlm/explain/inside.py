@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from charlm.explain.attention import readable
 from charlm.models import AttentionLanguageModel, LanguageModel
-from charlm.models.attention import Trace
+from charlm.models.attention import DecoderBlock, Trace
 from charlm.sampling import next_char_probs
 
 TOP = 8
@@ -43,13 +43,13 @@ def parts(model: LanguageModel, T: int) -> list[dict[str, Any]]:
 
     read = part("Characters", "one id each", (1, T))
     if not isinstance(model, AttentionLanguageModel):
-        table = part("Table", "row of the last character", (1, T, V), model.token_embedding_table)
+        table = part("Table", "row of the last character", (1, T, V), model)
         return [read, table]
     C = config.n_embd
     rows = [read, part("Embedding", "a row of channels for each character", (1, T, C), model.embedding)]
     heads = f"{config.n_head} head{'s' if config.n_head > 1 else ''} of {config.head_size} channels"
     for i, layer in enumerate(model.layers, start=1):
-        if config.decoder:
+        if isinstance(layer, DecoderBlock):
             looks = (layer.attention, layer.projection)
             rows.append(
                 part(f"Block {i}: attention", f"norm, {heads}, projection, added back", (1, T, C), *looks)

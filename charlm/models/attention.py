@@ -169,6 +169,8 @@ class AttentionLanguageModel(LanguageModel):
         self.norm = nn.RMSNorm(config.n_embd, elementwise_affine=False) if config.decoder else nn.Identity()
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=not config.decoder)
         cos, sin = rotary(config)
+        self.cos: Tensor
+        self.sin: Tensor
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 

@@ -20,6 +20,8 @@ class LanguageModel(nn.Module, ABC):
     """Its sizes: at least `vocab_size` and `block_size`."""
     tokenizer: CharTokenizer
     """The vocabulary it was made for; set by whoever builds or loads the model."""
+    record: dict[str, Any]
+    """How it was made, from its checkpoint; set by whoever loads the model."""
 
     @abstractmethod
     def forward(self, idx: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

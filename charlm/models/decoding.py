@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -123,8 +123,9 @@ def _weights(model: AttentionLanguageModel) -> Weights:
     """The weights as the kernel reads them."""
     from charlm.models.kernel import Weights
 
-    attentions = [layer.attention if model.config.decoder else layer for layer in model.layers]
-    blocks = list(model.layers) if model.config.decoder else []
+    layers: list[Any] = list(model.layers)
+    blocks = layers if model.config.decoder else []
+    attentions = [block.attention for block in blocks] or layers
     if blocks:
         gains = torch.stack([attention.gain.detach()[:, 0, 0] for attention in attentions])
     else:

@@ -91,7 +91,7 @@ def _remember_controls(app: gr.Blocks, kept: gr.BrowserState) -> None:
 def _carry(written: dict[str, Any] | None) -> tuple[Any, ...]:
     """Takes what the Generate tab wrote to the Attention tab."""
     text = generate.text_of(written)
-    if not text:
+    if written is None or not text:
         gr.Info("Generate a text first, then look at its attention.")
         return gr.skip(), gr.skip(), gr.skip()
     return text[-MAX_TEXT_CHARS:], written["model"], gr.Tabs(selected="attention")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
-from pydantic import ValidationError, validate_call
+from pydantic import ConfigDict, ValidationError, validate_call
 
 from charlm.errors import CharlmError
 from charlm.explain import attention
@@ -19,6 +19,7 @@ from charlm.explain.attention import MAX_TEXT_CHARS
 from charlm.sampling import SamplingOptions
 from charlm.service import ModelService
 
+STRICT = ConfigDict(strict=True)
 SECONDS_BETWEEN_UPDATES = 0.1
 SECONDS_BETWEEN_REPORTS = 1.0
 
@@ -119,7 +120,7 @@ def _bounded(text: str) -> str:
 
 def _told(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, its arguments checked against its types, its mistakes told to the caller."""
-    checked = validate_call(function, config={"strict": True})
+    checked = validate_call(config=STRICT)(function)
 
     @functools.wraps(function)
     def told(*args: Any, **kwargs: Any) -> Any:
@@ -131,7 +132,7 @@ def _told(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _told_on_the_way(function: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
     """The same for an endpoint that streams."""
-    checked = validate_call(function, config={"strict": True})
+    checked = validate_call(config=STRICT)(function)
 
     @functools.wraps(function)
     async def told(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 import plotly.graph_objects as go
@@ -42,7 +42,7 @@ def build(service: ModelService, tab: gr.Tab) -> None:
     code(bigram.LINES)
 
     def model() -> BigramLanguageModel:
-        return service.get(MODEL)
+        return cast(BigramLanguageModel, service.get(MODEL))
 
     def show() -> tuple[Any, ...]:
         learned, counted = bigram.tables(model())

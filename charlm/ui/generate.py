@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -159,7 +160,7 @@ def build(service: ModelService, app: gr.Blocks) -> GenerateTab:
             for stream in streams.values():
                 stream.close()
 
-    def clean(prompt: str, model: str, rival: str, replacement: str) -> str:
+    def clean(replacement: str, prompt: str, model: str, rival: str) -> str:
         for name in (model, rival):
             if name != NOBODY:
                 prompt = service.get(name).tokenizer.replace_unknown(prompt, replacement)
@@ -192,7 +193,7 @@ def build(service: ModelService, app: gr.Blocks) -> GenerateTab:
     writing = [start.click(**run)]
     for button, replacement in ((drop, ""), (replace, " ")):
         cleaned = button.click(
-            lambda *args, replacement=replacement: clean(*args, replacement),
+            partial(clean, replacement),
             [prompt, model, rival],
             prompt,
             **HELPER,
@@ -213,7 +214,7 @@ class Continuation:
 
     def __init__(self, model: str, title: str, prompt: str, settings: dict[str, float]):
         self.began = time.perf_counter()
-        self.value = {
+        self.value: dict[str, Any] = {
             "id": secrets.token_hex(8),
             "model": model,
             "title": title,
