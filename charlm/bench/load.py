@@ -1,0 +1,261 @@
+"""Many visitors at once, who do all that visitors do: does anything fail, leak, or leave one behind?"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean, quantiles
+
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+from charlm.bench.report import machine, table
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SHORT_MEMORY = """
+import runpy
+from charlm import runs, service
+runs.FORGET_AFTER_SECONDS, service.CLEANING_INTERVAL_SECONDS = 5, 1
+runpy.run_path("app.py", run_name="__main__")
+"""
+"""The app, but what visitors leave is forgotten after seconds, so that what is never forgotten shows."""
+CALM_SECONDS = 40
+"""Long enough after the last visit for everything to be given back."""
+TEXT = "the cat sat on the mat and looked at the dog. " * 60
+WRITE, LEAVE, ATTEND, ENCODE, TRAIN = "write", "leave midway", "attention", "encode", "train"
+HABITS = [WRITE] * 6 + [LEAVE, ATTEND, ENCODE, TRAIN]
+REFUSALS = ("Busy:", "runs are waiting already")
+CHROMIUM = os.environ.get("CHARLM_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the app's process holds (Linux): resident memory in megabytes, threads, open files, and
+    what it has left in the folder for temporary files."""
+
+    memory: float
+    threads: int
+    files: int
+    temporary: int
+
+
+@dataclass
+class Outcome:
+    """What came of a load: requests by kind, errors and refusals as they were told, the characters
+    that each visitor who writes was sent, and the seconds between two updates of a text."""
+
+    seconds: float = 0.0
+    requests: Counter[str] = field(default_factory=Counter)
+    errors: list[str] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    written: list[int] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
+    before: Resources | None = None
+    after: Resources | None = None
+
+
+def run(visitors: int, seconds: float) -> str:
+    """The report, in Markdown."""
+    return f"{machine()}\n\n{report(measure(visitors, seconds, HABITS))}"
+
+
+def report(outcome: Outcome) -> str:
+    """A table of an outcome."""
+    cuts = quantiles(outcome.gaps, n=100) if len(outcome.gaps) > 1 else [0.0] * 99
+    requests = ", ".join(f"{count:,} {kind}" for kind, count in outcome.requests.most_common())
+    rows = [
+        ("requests", requests),
+        ("errors", f"{len(outcome.errors)} {'; '.join(sorted(set(outcome.errors))[:3])}"),
+        ("intended refusals", f"{len(outcome.refusals)}"),
+        ("characters per second, together", f"{sum(outcome.written) / outcome.seconds:,.0f}"),
+        ("characters per second, each who writes", f"{mean(outcome.written) / outcome.seconds:,.0f}"),
+        ("slowest of them, of the mean", f"{min(outcome.written) / max(1.0, mean(outcome.written)):.2f}"),
+        ("gap between updates, p50 and p99, ms", f"{1000 * cuts[49]:.0f}, {1000 * cuts[98]:.0f}"),
+    ]
+    for name in ("memory", "threads", "files", "temporary"):
+        before, after = getattr(outcome.before, name), getattr(outcome.after, name)
+        rows.append((f"{name}, before and after", f"{before:.0f}, {after:.0f}"))
+    return table((f"load for {outcome.seconds:.0f} s", "value"), rows)
+
+
+def measure(visitors: int, seconds: float, habits: list[str], in_browser: bool = False) -> Outcome:
+    """`visitors`, each with one of the `habits` in turn, and one in a real browser if wanted, visit
+    the app over and over for `seconds`."""
+    outcome = Outcome()
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        serving("-c", SHORT_MEMORY, TMPDIR=temporary) as (url, process),
+    ):
+        everybody = [_Visitor(url, habits[i % len(habits)], i, outcome) for i in range(visitors)]
+        # Everything once: what is loaded at its first use is no leak.
+        for habit in dict.fromkeys(habits):
+            _Visitor(url, habit, seed=0, outcome=Outcome()).visit()
+        time.sleep(CALM_SECONDS)
+        outcome.before = _resources(process.pid, Path(temporary))
+        began = time.perf_counter()
+        for visitor in everybody:
+            visitor.end = began + seconds
+            visitor.start()
+        if in_browser:
+            _in_browser(url, began + seconds, outcome)
+        for visitor in everybody:
+            visitor.join()
+        outcome.seconds = time.perf_counter() - began
+        outcome.written = [visitor.written for visitor in everybody if visitor.habit == WRITE]
+        time.sleep(CALM_SECONDS)
+        outcome.after = _resources(process.pid, Path(temporary))
+    return outcome
+
+
+class _Visitor(threading.Thread):
+    """Does the same again and again, with other settings each time."""
+
+    def __init__(self, url: str, habit: str, seed: int, outcome: Outcome):
+        super().__init__(daemon=True)
+        self.client = Client(url, verbose=False)
+        self.habit, self.outcome = habit, outcome
+        self.random = random.Random(seed)
+        self.end = 0.0
+        self.written = 0
+
+    def run(self) -> None:
+        while time.perf_counter() < self.end:
+            try:
+                self.visit()
+            except AppError as error:
+                refused = any(words in str(error) for words in REFUSALS)
+                (self.outcome.refusals if refused else self.outcome.errors).append(str(error))
+                time.sleep(1)
+            except Exception as error:
+                self.outcome.errors.append(repr(error))
+
+    def visit(self) -> None:
+        """One request of its kind."""
+        self.outcome.requests[self.habit] += 1
+        kinds: dict[str, Callable[[], None]] = {
+            WRITE: self._write,
+            LEAVE: self._leave,
+            ATTEND: lambda: self.client.predict(TEXT[: self.random.randint(1, 256)], api_name="/attention"),
+            ENCODE: lambda: self.client.predict(TEXT[: self.random.randint(0, 1000)], api_name="/encode"),
+            TRAIN: self._train,
+        }
+        kinds[self.habit]()
+
+    def _write(self) -> None:
+        job = self.client.submit(
+            "ROMEO:",
+            temperature=self.random.uniform(0, 1.5),
+            max_new_chars=500,
+            seed=self.random.randrange(2**31),
+            api_name="/generate",
+        )
+        last = time.perf_counter()
+        for _ in job:
+            now = time.perf_counter()
+            self.outcome.gaps.append(now - last)
+            last = now
+        written = len(job.result())
+        if written != 500:
+            raise RuntimeError(f"{written} characters instead of 500")
+        self.written += written
+
+    def _leave(self) -> None:
+        job = self.client.submit("ROMEO:", max_new_chars=5000, api_name="/generate")
+        while not job.outputs() and not job.done():
+            time.sleep(0.05)
+        job.cancel()
+
+    def _train(self) -> None:
+        job = self.client.submit(TEXT, preset="bigram", steps=30, api_name="/train")
+        state = job.result()["state"]
+        if state != "done":
+            raise RuntimeError(f"the run is {state}")
+
+
+def _in_browser(url: str, end: float, outcome: Outcome) -> None:
+    """A visitor in a real Chromium who presses Generate again and again; his gaps, as he sees them."""
+    from playwright.sync_api import sync_playwright
+
+    watch = """() => {
+        window.gaps = [];
+        let last = 0;
+        new MutationObserver(() => {
+            const now = performance.now();
+            if (last) window.gaps.push((now - last) / 1000);
+            last = now;
+        }).observe(document.querySelector("#written"), { childList: true, subtree: true });
+    }"""
+    whole = "document.querySelectorAll('#written .ch').length === 500"
+    with sync_playwright() as p:
+        page = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]).new_page()
+        page.on(
+            "console", lambda m: outcome.errors.append(f"console: {m.text}") if m.type == "error" else None
+        )
+        page.on("pageerror", lambda error: outcome.errors.append(f"page: {error}"))
+        page.goto(url)
+        page.locator("#start").click()
+        page.locator("#written .ch").first.wait_for(state="attached")
+        while time.perf_counter() < end:
+            page.evaluate(watch)
+            page.locator("#start").click()
+            page.wait_for_timeout(500)
+            page.wait_for_function(whole, timeout=120_000)
+            outcome.requests["write in Chromium"] += 1
+            outcome.gaps += page.evaluate("window.gaps")
+
+
+@contextmanager
+def serving(*command: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Runs a Python command that starts a Gradio app: its address, once it answers, and its process."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    settings = {"GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"}
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=os.environ | settings | environment,
+        stdout=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(url, timeout=60).read()
+                break
+            except OSError:
+                if process.poll() is not None:
+                    raise RuntimeError(f"{command} ended with {process.returncode}") from None
+                time.sleep(0.05)
+        yield url, process
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def megabytes(pid: int) -> float:
+    """Resident memory of a process (Linux)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def _resources(pid: int, temporary: Path) -> Resources:
+    return Resources(
+        megabytes(pid),
+        len(list(Path(f"/proc/{pid}/task").iterdir())),
+        len(list(Path(f"/proc/{pid}/fd").iterdir())),
+        sum(1 for _ in temporary.rglob("*")),
+    )
