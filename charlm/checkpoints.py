@@ -172,7 +172,7 @@ def read_description(checkpoint: Path) -> dict[str, Any]:
     path = checkpoint / CONFIG
     try:
         description = json.loads(_read(checkpoint, CONFIG, MAX_CONFIG_BYTES))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise CharlmError(f"{path} is not JSON ({error}).") from error
     types = {
         "architecture": str,
@@ -203,7 +203,7 @@ def _read(checkpoint: Path, name: str, limit: int) -> bytes:
                 data = file.read(limit + 1)
     except OSError as error:
         raise CharlmError(f"Cannot read {checkpoint / name}: {error.strerror}.") from error
-    except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (KeyError, ValueError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise CharlmError(f"{checkpoint} is no zip file with a {name} that can be read ({error}).") from error
     if len(data) > limit:
         raise CharlmError(f"{checkpoint / name} is larger than {limit:,} bytes.")

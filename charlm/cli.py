@@ -129,10 +129,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--dry-run", action="store_true", help="list what would be uploaded, and stop")
 
     sub = command("bench", _bench, "Measure speed, as ratios.", "bench generation")
-    sub.add_argument("what", choices=["generation", "training", "page", "load"])
+    sub.add_argument("what", choices=["generation", "training", "page", "load", "fuzz"])
     sub.add_argument("--rounds", type=int, default=3, metavar="N", help="medians are of N; default 3")
     sub.add_argument("--visitors", type=int, metavar="N", help="of the page; default 32, of load 100")
     sub.add_argument("--seconds", type=int, metavar="N", help="of their visit; default 60, of load 600")
+    sub.add_argument("--files", type=int, default=200_000, metavar="N", help="of fuzz; default 200,000")
     sub.add_argument("--nanogpt", type=Path, metavar="FOLDER", help="a clone of nanoGPT, to train beside")
     data(sub)
 
@@ -297,7 +298,7 @@ def _deploy(args: argparse.Namespace) -> None:
 
 
 def _bench(args: argparse.Namespace) -> None:
-    from charlm.bench import generation, load, page, training
+    from charlm.bench import fuzz, generation, load, page, training
 
     if args.rounds < 1:
         raise CharlmError(f"rounds must be at least 1, not {args.rounds}.")
@@ -307,6 +308,8 @@ def _bench(args: argparse.Namespace) -> None:
         report = training.run(args.nanogpt, args.rounds, args.data)
     elif args.what == "page":
         report = page.run(args.rounds, args.visitors or 32, args.seconds or 60)
+    elif args.what == "fuzz":
+        report = fuzz.run(args.files)
     else:
         report = load.run(args.visitors or 100, args.seconds or 600)
     print(json.dumps({"report": report}) if args.json else report)

@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
-from charlm import checkpoints
+from charlm import checkpoints, presets
 from charlm.corpus import Corpus
-from charlm.presets import PRESETS
 from charlm.tokenizer import CharTokenizer
 from charlm.training import Trainer
 
@@ -21,10 +20,11 @@ STEP_OVERHEAD_SECONDS = 0.003
 def parameter_count(preset: str, sizes: dict[str, int], vocab_size: int) -> int:
     """How many numbers the training of `preset` with these `sizes` sets.
 
-    Raises `CharlmError` if the sizes do not fit together.
+    Raises `CharlmError` if there is no such preset or the sizes do not fit together.
     """
-    config_type, model_type = checkpoints.ARCHITECTURES[PRESETS[preset].architecture]
-    config = config_type(vocab_size=vocab_size, **PRESETS[preset].sizes | sizes)
+    chosen = presets.find(preset)
+    config_type, model_type = checkpoints.ARCHITECTURES[chosen.architecture]
+    config = config_type(vocab_size=vocab_size, **chosen.sizes | sizes)
     with torch.device("meta"):
         return model_type(config).parameter_count()
 
@@ -32,9 +32,9 @@ def parameter_count(preset: str, sizes: dict[str, int], vocab_size: int) -> int:
 def seconds_per_step(preset: str, sizes: dict[str, int], vocab_size: int) -> float:
     """About how long one training step takes here, from a trial of the smallest GPT.
 
-    Raises `CharlmError` if the sizes do not fit together.
+    Raises `CharlmError` if there is no such preset or the sizes do not fit together.
     """
-    full = PRESETS[preset].sizes | sizes
+    full = presets.find(preset).sizes | sizes
     layers = full.get("n_layer", 1)
     return _operations(preset, sizes, vocab_size) * _seconds_per_operation() + layers * STEP_OVERHEAD_SECONDS
 
@@ -42,17 +42,17 @@ def seconds_per_step(preset: str, sizes: dict[str, int], vocab_size: int) -> flo
 def _operations(preset: str, sizes: dict[str, int], vocab_size: int) -> float:
     """Floating-point operations of a step: 6 for each parameter and character (Kaplan et al., 2020),
     and 12·T·C in each layer for the products of attention."""
-    full: dict[str, Any] = PRESETS[preset].sizes | sizes
+    full: dict[str, Any] = presets.find(preset).sizes | sizes
     T = full["block_size"]
     attention = 12 * T * full.get("n_layer", 0) * full.get("n_embd", 0)
     per_char = 6 * parameter_count(preset, sizes, vocab_size) + attention
-    return per_char * T * PRESETS[preset].options.batch_size
+    return per_char * T * presets.find(preset).options.batch_size
 
 
 @functools.cache
 def _seconds_per_operation() -> float:
     text = "The quick brown fox jumps over the lazy dog. " * 200
-    preset = PRESETS["small"]
+    preset = presets.find("small")
     tokenizer = CharTokenizer.from_text(text)
     model = checkpoints.build(preset.architecture, tokenizer, preset.sizes, seed=0)
     trainer = Trainer(model, Corpus(text, "a trial"), preset.options)

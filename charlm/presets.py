@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from charlm.errors import CharlmError
 from charlm.training import TrainingOptions
 
 
@@ -60,3 +61,10 @@ PRESETS = {
         ),
     ),
 }
+
+
+def find(name: str) -> Preset:
+    """The preset called `name`. Raises `CharlmError` if there is none."""
+    if name not in PRESETS:
+        raise CharlmError(f"There is no preset called {name!r:.100}.")
+    return PRESETS[name]

@@ -21,10 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from charlm import estimate
+from charlm import estimate, presets
 from charlm.corpus import Corpus, get_batch
-from charlm.errors import CharlmError
-from charlm.presets import PRESETS
+from charlm.errors import CharlmError, check_range
 from charlm.tokenizer import CharTokenizer
 
 TINY_SHAKESPEARE_VOCAB_SIZE = 65
@@ -112,7 +111,7 @@ class TrainingRuns:
         _check_request(name, preset, sizes, steps, seconds)
         vocab_size = TINY_SHAKESPEARE_VOCAB_SIZE
         if text is not None:
-            vocab_size = check_text(text, (PRESETS[preset].sizes | sizes)["block_size"])
+            vocab_size = check_text(text, (presets.find(preset).sizes | sizes)["block_size"])
         arguments = _arguments(preset, sizes, steps, seconds, vocab_size)
         with self._lock:
             mine = self.of(visitor)
@@ -243,6 +242,7 @@ def check_text(text: str, block_size: int) -> int:
     be trained on."""
     if len(text) > MAX_TEXT_CHARS:
         raise CharlmError(f"A text may have {MAX_TEXT_CHARS:,} characters: this one has {len(text):,}.")
+    _check_characters(text)
     tokenizer = CharTokenizer.from_text(text or " ")
     if tokenizer.vocab_size > MAX_VOCAB_SIZE:
         raise CharlmError(
@@ -260,16 +260,23 @@ def check_text(text: str, block_size: int) -> int:
     return tokenizer.vocab_size
 
 
+def _check_characters(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start]
+        raise CharlmError(f"{half!a} at position {error.start} is half of a character alone.") from error
+
+
 def _check_request(
     name: str, preset: str, sizes: dict[str, int], steps: int | None, seconds: float | None
 ) -> None:
     if not name.strip() or len(name) > MAX_NAME_CHARS:
         raise CharlmError(f"Give the model a name of 1 to {MAX_NAME_CHARS} characters.")
-    if preset not in PRESETS:
-        raise CharlmError(f"There is no preset called {preset!r}.")
+    _check_characters(name)
+    presets.find(preset)
     for size, value in sizes.items():
-        if not 1 <= value <= SIZE_LIMITS[size]:
-            raise CharlmError(f"{size} must be from 1 to {SIZE_LIMITS[size]} here, not {value}.")
+        check_range(size, value, 1, SIZE_LIMITS[size])
     if steps is not None and not 1 <= steps <= MAX_STEPS:
         raise CharlmError(f"A run takes from 1 to {MAX_STEPS:,} steps, not {steps}.")
     if seconds is not None and not 1 <= seconds <= MAX_SECONDS:

@@ -16,7 +16,10 @@ from charlm.averaging import (
     masked_scores,
     tril_weights,
 )
+from charlm.errors import check_range
+from charlm.sampling import MAX_SEED
 
+MAX_T = 256
 C = 4
 """Channels of x: few enough to be read."""
 
@@ -62,8 +65,12 @@ def explain(version: int, T: int, seed: int) -> dict[str, Any]:
     """The matrices of one of the four versions for `T` positions, as nested lists by name.
 
     `out` is `wei` @ `source`, and `source` is `x` or, in version 4, `v`. −∞ is None. `differences`
-    holds the largest differences between the results of versions 1, 2 and 3.
+    holds the largest differences between the results of versions 1, 2 and 3. Raises `CharlmError` for
+    a number out of range.
     """
+    check_range("version", version, 1, 4)
+    check_range("T", T, 1, MAX_T)
+    check_range("seed", seed, 0, MAX_SEED)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         x = torch.randn(T, C)

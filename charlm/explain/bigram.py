@@ -49,6 +49,8 @@ def losses(model: BigramLanguageModel) -> dict[str, float]:
 def next_chars(model: BigramLanguageModel, char: str, temperature: float) -> list[dict[str, Any]]:
     """What follows `char`: every character with its learned probability at `temperature` and its
     counted frequency, the likeliest first. Raises `CharlmError` for an unknown character."""
+    if len(char) != 1:
+        raise CharlmError(f"Give one character, not {char!r:.100}.")
     (i,) = model.tokenizer.encode(char)
     probs = next_char_probs(model.token_embedding_table.weight[i], temperature)
     counted = tables(model)[1][i]

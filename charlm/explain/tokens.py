@@ -7,9 +7,12 @@ from typing import Any
 import torch
 
 from charlm.corpus import Corpus, get_batch
+from charlm.errors import check_range
+from charlm.sampling import MAX_SEED
 from charlm.tokenizer import CharTokenizer
 
 MAX_CHARS = 2000
+MAX_SIZE = 256
 
 LINES = """\
 stoi = {char: i for i, char in enumerate(vocab)}
@@ -30,8 +33,12 @@ def explain(
     """What the lecture's first cells give for `text`, and `notes` on what had to be changed to show it.
 
     `chunk` holds (context ids, target id) for each position of the first chunk; `x` and `y` are
-    (batch_size, block_size) ids drawn from the training split.
+    (batch_size, block_size) ids drawn from the training split. Raises `CharlmError` for a number out
+    of range.
     """
+    check_range("batch_size", batch_size, 1, MAX_SIZE)
+    check_range("block_size", block_size, 1, MAX_SIZE)
+    check_range("seed", seed, 0, MAX_SEED)
     notes = []
     unknown = tokenizer.unknown(text)
     if unknown:

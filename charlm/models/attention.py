@@ -10,11 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.errors import CharlmError
-from charlm.models.base import LanguageModel
+from charlm.models.base import LanguageModel, check_sizes
 from charlm.models.decoding import AttentionDecoder
-
-LIMITS = {"vocab_size": 65_536, "block_size": 4096, "n_layer": 64, "n_head": 64, "n_embd": 4096}
-"""The largest sizes accepted, so that a file cannot ask for more than a machine has."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +28,14 @@ class AttentionConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, limit in LIMITS.items():
-            if not 1 <= getattr(self, name) <= limit:
-                raise CharlmError(f"{name} must be from 1 to {limit}, not {getattr(self, name)}.")
+        check_sizes(self)
         if self.n_embd % (2 * self.n_head):
             raise CharlmError(
                 f"n_embd ({self.n_embd}) must be an even multiple of n_head ({self.n_head}): "
                 "each head gets an equal, even share of the channels."
             )
+        if not isinstance(self.decoder, bool):
+            raise CharlmError(f"decoder must be true or false, not {self.decoder!r}.")
         if not 0 <= self.dropout < 1:
             raise CharlmError(f"dropout must be at least 0 and below 1, not {self.dropout}.")
 

@@ -9,8 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from charlm.errors import CharlmError, check_range
 from charlm.models.decoding import Decoder
 from charlm.tokenizer import CharTokenizer
+
+LIMITS = {"vocab_size": 65_536, "block_size": 4096, "n_layer": 64, "n_head": 64, "n_embd": 4096}
+"""The largest sizes accepted, so that a file cannot ask for more than a machine has."""
+
+
+def check_sizes(config: Any) -> None:
+    """Raises `CharlmError` unless each size that a configuration has is a whole number within `LIMITS`."""
+    for name, limit in LIMITS.items():
+        size = getattr(config, name, 1)
+        if type(size) is not int:
+            raise CharlmError(f"{name} must be from 1 to {limit}, not {size!r:.100}.")
+        check_range(name, size, 1, limit)
 
 
 class LanguageModel(nn.Module, ABC):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from charlm.models.base import LanguageModel
+from charlm.models.base import LanguageModel, check_sizes
 from charlm.models.decoding import BigramDecoder
 
 
@@ -18,6 +18,9 @@ class BigramConfig:
 
     vocab_size: int
     block_size: int = 8
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
 
 
 class BigramLanguageModel(LanguageModel):
