@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 from charlm import checkpoints, hub
 from charlm.batching import Batcher, Stream
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, check_range
 from charlm.models import LanguageModel
 from charlm.presets import PRESETS
-from charlm.runs import TrainingRuns
+from charlm.runs import MAX_VOCAB_SIZE, SIZE_LIMITS, TrainingRuns
 from charlm.sampling import SamplingOptions, prompt_ids
 
 T = TypeVar("T")
@@ -135,6 +135,9 @@ class ModelService:
 
     def _add_copy(self, visitor: str, title: str, path: Path) -> str:
         model = self.compute(checkpoints.load, path)
+        # As large as what can be trained here: a visitor's model must not take everybody's memory.
+        for size, most in (SIZE_LIMITS | {"vocab_size": MAX_VOCAB_SIZE}).items():
+            check_range(size, getattr(model.config, size, 1), 1, most)
         folder = self.runs.new_folder()
         checkpoints.save(model, _checked_record(model.record), folder)
         return self._add(visitor, title, folder)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 import browser
 import pytest
 from gradio_client import Client
+from gradio_client.exceptions import AppError
 
 from charlm import checkpoints
 
@@ -72,6 +75,103 @@ def test_killed_while_saving_never_leaves_a_checkpoint_that_loads_wrongly(checkp
             assert "belongs to another" in outcomes[-1]
         else:
             assert {p.flatten()[0].item() for p in model.parameters()} == {float(model.record["i"])}
+
+
+@pytest.mark.parametrize("limit", [100, 3000])
+def test_a_disk_that_fills_up_while_saving_leaves_the_old_checkpoint(
+    limit: int, checkpoint: Path, tmp_path: Path
+):
+    """Beyond `limit` bytes of a file, every write of the process fails."""
+    script = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from charlm import checkpoints\n"
+        "model = checkpoints.load(sys.argv[1])\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)\n"
+        "try:\n"
+        "    checkpoints.save(model, {'new': True}, Path(sys.argv[2]))\n"
+        "except checkpoints.CharlmError as error:\n"
+        "    sys.exit(f'told: {error}')\n"
+    )
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoint, folder)
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(checkpoint), str(folder), str(limit)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert "told: Cannot write" in result.stderr
+    assert "new" not in checkpoints.load(folder).record
+    assert sorted(p.name for p in folder.iterdir()) == [checkpoints.CONFIG, checkpoints.WEIGHTS]
+
+
+def test_a_read_only_checkout_and_a_deleted_checkpoint(tmp_path: Path):
+    """The app serves what it still has, and says what is gone."""
+    checkout = tmp_path / "checkout"
+    for name in ("charlm", "checkpoints"):
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "app.py", checkout)
+    home = tmp_path / "home"
+    home.mkdir()
+    for path in (*checkout.rglob("*"), checkout, home):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        environment = os.environ | {"GRADIO_SERVER_PORT": str(browser.free_port()), "HOME": str(home)}
+        environment |= {"TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [*_as_somebody(), sys.executable, "app.py"]
+        process = subprocess.Popen(command, cwd=checkout, env=environment)
+        try:
+            url = f"http://127.0.0.1:{environment['GRADIO_SERVER_PORT']}/"
+            browser.wait_until_up(url, process)
+            client = Client(url, verbose=False)
+            assert len(client.predict("ROMEO:", max_new_chars=20, api_name="/generate")) == 20
+            checkout.chmod(0o755)
+            (checkout / "checkpoints").chmod(0o755)
+            (checkout / "checkpoints" / "attention").chmod(0o755)
+            shutil.rmtree(checkout / "checkpoints" / "attention")
+            with pytest.raises(AppError, match="no such model, or it is not here any more"):
+                client.predict("To be", "attention", 0, 0, api_name="/attention")
+            assert [m["name"] for m in client.predict(api_name="/models")] == ["gpt", "bigram"]
+            assert len(client.predict("ROMEO:", max_new_chars=20, api_name="/generate")) == 20
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+    finally:
+        for path in (checkout, *checkout.rglob("*")):
+            path.chmod(0o755)
+
+
+def _as_somebody() -> list[str]:
+    """Root may write what is read-only: what makes a command one of a user without that right."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root may write everywhere, and there is no setpriv to give that up")
+    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+
+
+def test_a_clock_that_is_set_back(tmp_path: Path):
+    """A process whose clock jumps back a day at every look trains, saves and writes as ever."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import itertools, time\n"
+        "now, back = time.time, itertools.count()\n"
+        "time.time = lambda: now() - 86_400 * next(back)\n"
+    )
+    (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 200)
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    command = ["train", "bigram", "--data", "text.txt", "--steps", "20", "--out", "model", "--json"]
+    result = subprocess.run(
+        [sys.executable, "-m", "charlm", *command],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert 0 < json.loads(result.stdout)["seconds"] < 60
+    assert checkpoints.load(tmp_path / "model").record["options"]["steps"] == 20
 
 
 def test_a_full_disk_is_told(checkpoint: Path):

@@ -14,6 +14,7 @@ from charlm.corpus import Corpus
 from charlm.runs import TrainingRuns
 from charlm.sampling import SamplingOptions
 from charlm.service import ModelService
+from charlm.tokenizer import CharTokenizer
 
 TINY = {"block_size": 16, "n_layer": 1, "n_head": 2, "n_embd": 16}
 
@@ -142,6 +143,17 @@ def test_a_visitor_keeps_the_latest_models(service: ModelService, checkpoint: Pa
     names = [service.add_zip("ann", f"model {i}", tmp_path / "m.zip") for i in range(10)]
     kept = [name for name in service.names("ann") if service.is_own(name)]
     assert kept == names[:1:-1]
+
+
+def test_a_model_larger_than_can_be_trained_here_is_not_taken(
+    service: ModelService, tokenizer: CharTokenizer, tmp_path: Path
+):
+    large = checkpoints.build("attention", tokenizer, TINY | {"block_size": 4096}, seed=1)
+    checkpoints.save(large, {}, tmp_path / "large")
+    checkpoints.pack(tmp_path / "large", tmp_path / "large.zip")
+    with pytest.raises(CharlmError, match="block_size must be from 1 to 256, not 4096"):
+        service.add_zip("ann", "large", tmp_path / "large.zip")
+    assert service.names("ann") == service.names()
 
 
 def test_encodings_are_found():

@@ -27,12 +27,12 @@ from charlm.bench.report import machine, table
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHORT_MEMORY = """
 import runpy
-from charlm import runs, service
-runs.FORGET_AFTER_SECONDS, service.CLEANING_INTERVAL_SECONDS = 5, 1
+from charlm import batching, runs, service
+runs.FORGET_AFTER_SECONDS, service.CLEANING_INTERVAL_SECONDS, batching.IDLE_SECONDS = 5, 1, 3
 runpy.run_path("app.py", run_name="__main__")
 """
 """The app, but what visitors leave is forgotten after seconds, so that what is never forgotten shows."""
-CALM_SECONDS = 40
+CALM_SECONDS = 12
 """Long enough after the last visit for everything to be given back."""
 TEXT = "the cat sat on the mat and looked at the dog. " * 60
 WRITE, LEAVE, ATTEND, ENCODE, TRAIN = "write", "leave midway", "attention", "encode", "train"

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
-from charlm.runs import MAX_TEXT_CHARS
+from charlm.ui.guard import MAX_UPLOAD_BYTES, Guard
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -66,6 +67,7 @@ LAUNCH: dict[str, Any] = {
     "head": f"<script>{asset('common.js')}</script>",
     "footer_links": ["api"],
     "mcp_server": True,
-    "max_file_size": 4 * MAX_TEXT_CHARS,
+    "max_file_size": MAX_UPLOAD_BYTES,
+    "app_kwargs": {"middleware": [Middleware(Guard)]},
 }
 """What `launch` needs besides the app itself."""

@@ -1,0 +1,54 @@
+"""What stands before Gradio's own routes: a bound on all uploads together, and headers for safety."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gradio.utils import get_upload_folder
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from charlm.runs import MAX_TEXT_CHARS
+
+MAX_UPLOAD_BYTES = 4 * MAX_TEXT_CHARS
+"""The largest file: a text of four bytes a character. A request brings one, and some bytes around it."""
+MAX_UPLOADED_BYTES = 500_000_000
+"""How much may lie there together. Gradio deletes what is older than half an hour."""
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+class Guard:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        refusal = _refusal(scope) if scope["path"].endswith("/upload") else None
+        await (refusal or self.app)(scope, receive, send_with_headers)
+
+
+def _refusal(scope: Scope) -> PlainTextResponse | None:
+    length = Headers(scope=scope).get("content-length", "")
+    if scope["method"] == "POST" and not length.isdecimal():
+        return PlainTextResponse("An upload must tell its length.", 411)
+    if length.isdecimal() and int(length) > MAX_UPLOAD_BYTES + 100_000:
+        return PlainTextResponse(f"A file may have {MAX_UPLOAD_BYTES:,} bytes.", 413)
+    lying = sum(path.stat().st_size for path in Path(get_upload_folder()).rglob("*") if path.is_file())
+    if lying > MAX_UPLOADED_BYTES:
+        return PlainTextResponse("Too many files were uploaded lately: please try again later.", 507)
+    return None

@@ -1,0 +1,152 @@
+"""What the server gives to whom: its own files and nothing else, to each visitor only his own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import browser
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+from charlm.ui.guard import HEADERS, MAX_UPLOAD_BYTES, MAX_UPLOADED_BYTES
+
+SECRET = "what no visitor may read"
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    yield from browser.serve()
+
+
+def fetch(address: str, data: bytes | None = None, kind: str = "") -> tuple[int, bytes]:
+    request = urllib.request.Request(address, data, {"Content-Type": kind} if kind else {})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def upload(url: str, name: str, data: bytes) -> tuple[int, bytes]:
+    body = (
+        f'--b\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'.encode()
+        + data
+        + b"\r\n--b--\r\n"
+    )
+    return fetch(f"{url}gradio_api/upload", body, "multipart/form-data; boundary=b")
+
+
+@pytest.mark.parametrize("route", ["gradio_api/file=", "file=", "gradio_api/stream/", "static/", "assets/"])
+def test_no_file_can_be_fetched(route: str, url: str, tmp_path: Path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text(SECRET)
+    inside = [browser.ROOT / name for name in ("app.py", "checkpoints/gpt/config.json", "charlm/hub.py")]
+    ways = ["/etc/passwd", "../../../../../../etc/passwd", "..%2f..%2f..%2f..%2fetc%2fpasswd", "//etc/passwd"]
+    ways += [str(secret), *map(str, inside), "app.py", "checkpoints/gpt/config.json", ".git/config"]
+    ways += [f"file://{secret}", "http://127.0.0.1:1/"]
+    for way in ways:
+        status, body = fetch(url + route + urllib.parse.quote(way, safe="/%:"))
+        assert status >= 400, way
+        for text in (SECRET, "root:", "demo.launch", "weights_sha256", "huggingface_hub", "[core]"):
+            assert text.encode() not in body, way
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "http://127.0.0.1:1/model.zip", "../app.py"])
+def test_no_path_or_address_of_a_visitor_is_opened(path: str, url: str):
+    """The events that take a file are private: a scanner finds them by their numbers."""
+    config = json.loads(fetch(f"{url}config")[1])
+    kinds = {component["id"]: component["type"] for component in config["components"]}
+    takes_file = [d for d in config["dependencies"] if any(kinds.get(i) == "file" for i in d["inputs"])]
+    assert takes_file
+    for dependency in takes_file:
+        data = [
+            {"path": path, "meta": {"_type": "gradio.FileData"}} if kinds.get(i) == "file" else None
+            for i in dependency["inputs"]
+        ]
+        body = json.dumps({"data": data, "fn_index": dependency["id"], "session_hash": "scanner"}).encode()
+        fetch(f"{url}gradio_api/queue/join", body, "application/json")
+        status, told = fetch(f"{url}gradio_api/queue/data?session_hash=scanner")
+        assert status == 200
+        assert b"root:" not in told
+        assert b'"success":true' not in told.replace(b" ", b""), told
+
+
+def test_uploads_are_limited_in_size(url: str):
+    status, _ = upload(url, "large.txt", b"a" * (MAX_UPLOAD_BYTES + 1))
+    assert status == 413
+    # What is announced as larger still is refused before it is sent.
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=30)
+    announced = {"Content-Length": "99999999999"}, {"Transfer-Encoding": "chunked"}
+    for headers, refusal in zip(announced, (413, 411), strict=True):
+        connection.request("POST", "/gradio_api/upload", headers=headers)
+        assert connection.getresponse().status == refusal
+        connection.close()
+    status, body = upload(url, "small.txt", b"a" * 1000)
+    assert status == 200
+    # The route that the other test tries does give what was uploaded through it.
+    assert fetch(f"{url}gradio_api/file={json.loads(body)[0]}") == (200, b"a" * 1000)
+
+
+def test_uploads_are_limited_in_number(url: str):
+    folder = Path(json.loads(upload(url, "small.txt", b"a")[1])[0]).parent.parent
+    with (folder / "many.txt").open("wb") as file:
+        file.truncate(MAX_UPLOADED_BYTES)
+    try:
+        status, body = upload(url, "one-more.txt", b"a")
+        assert status == 507
+        assert b"try again later" in body
+    finally:
+        (folder / "many.txt").unlink()
+    assert upload(url, "one-more.txt", b"a")[0] == 200
+
+
+def test_headers(url: str):
+    for path in ("", "config", "gradio_api/info", "nothing"):
+        try:
+            response = urllib.request.urlopen(url + path, timeout=30)
+        except urllib.error.HTTPError as error:
+            response = error
+        assert {name: response.headers.get(name) for name in HEADERS} == HEADERS
+
+
+def test_an_upload_stays_in_its_folder(url: str):
+    status, body = upload(url, "../../../../evil.txt", b"evil")
+    if status == 200:
+        (path,) = json.loads(body)
+        assert ".." not in path and Path(path).name == "evil.txt"
+    assert not list(browser.ROOT.rglob("evil.txt"))
+
+
+def test_a_visitor_cannot_name_the_model_of_another(url: str):
+    ann, bob = (Client(url, verbose=False) for _ in range(2))
+    text = "the cat sat on the mat. " * 200
+    trained = ann.predict(text, preset="bigram", steps=10, api_name="/train")["model"]
+    assert len(trained) >= 20
+    assert trained not in [model["name"] for model in bob.predict(api_name="/models")]
+    for guess in (trained[:-1], trained[:-1] + "_", "*", ""):
+        with pytest.raises(AppError, match="no such model"):
+            bob.predict("the", model=guess, api_name="/generate")
+
+
+def test_a_page_elsewhere_cannot_call(url: str):
+    """Gradio lets a page on the same machine call an app on localhost, and no other."""
+    _, _ = fetch(url)
+    headers = {"Origin": "https://evil.example", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}config", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            assert response.headers.get("Access-Control-Allow-Origin") != "https://evil.example"
+    except urllib.error.HTTPError as error:
+        assert error.code in (400, 403)
+
+
+def test_only_what_programs_need_is_on_the_api_page(url: str):
+    named = Client(url, verbose=False).view_api(return_format="dict")["named_endpoints"]
+    assert len(named) == 6
