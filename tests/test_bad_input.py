@@ -196,11 +196,15 @@ def url() -> Iterator[str]:
     assert files() == before
 
 
+def is_kept(path: Path) -> bool:
+    return path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".coverage")
+
+
 def files() -> dict[str, float]:
     """Everything of the project that a request might change."""
     kept = [p for folder in ("charlm", "checkpoints") for p in (browser.ROOT / folder).rglob("*")]
     kept += browser.ROOT.iterdir()
-    return {str(p): p.stat().st_mtime for p in kept if p.is_file() and "__pycache__" not in p.parts}
+    return {str(p): p.stat().st_mtime for p in kept if is_kept(p)}
 
 
 ENDPOINTS: dict[str, dict[str, st.SearchStrategy]] = {

@@ -32,7 +32,7 @@ runs.FORGET_AFTER_SECONDS, service.CLEANING_INTERVAL_SECONDS, batching.IDLE_SECO
 runpy.run_path("app.py", run_name="__main__")
 """
 """The app, but what visitors leave is forgotten after seconds, so that what is never forgotten shows."""
-CALM_SECONDS = 12
+CALM_SECONDS = 8
 """Long enough after the last visit for everything to be given back."""
 TEXT = "the cat sat on the mat and looked at the dog. " * 60
 WRITE, LEAVE, ATTEND, ENCODE, TRAIN = "write", "leave midway", "attention", "encode", "train"
