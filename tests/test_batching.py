@@ -107,6 +107,12 @@ def test_shares_are_fair(batcher: Batcher):
     assert min(counts) >= sum(counts) / 8 / 2
 
 
+def test_two_texts_of_the_bigram(batcher: Batcher):
+    batcher.model = checkpoints.build("bigram", batcher.model.tokenizer, {}, seed=1)
+    streams = [submit(batcher, "A", o) for o in SETTINGS]
+    assert [text_of(s) for s in streams] == [alone(batcher.model, "A", o) for o in SETTINGS]
+
+
 def test_a_failure_ends_the_texts_it_befell_and_no_more(batcher: Batcher, monkeypatch: pytest.MonkeyPatch):
     bigram = checkpoints.build("bigram", batcher.model.tokenizer, {}, seed=1)
     other = batcher.submit(bigram, [0], SamplingOptions(10**9, seed=1))

@@ -296,6 +296,15 @@ def test_inside_tab(page: Page):
     expect(page.locator("#inside-candidates .bar-value").first).to_have_text(p)
 
 
+def test_what_is_no_model_on_the_hub_is_told(page: Page):
+    open_tab(page, "Train")
+    page.get_by_text("Keep it, or bring one back").click()
+    page.locator("#train-hub input, #train-hub textarea").fill("<b>no model</b>")
+    page.locator("#train-fetch").click()
+    told = "'<b>no model</b>' is not the name of a model on the Hub"
+    expect(page.locator("#train-notes")).to_contain_text(told)
+
+
 def test_training_on_a_file(page: Page, tmp_path: Path):
     open_tab(page, "Train")
     book = tmp_path / "book.txt"
