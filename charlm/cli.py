@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import importlib
 import json
 import shlex
 import signal
@@ -298,20 +299,16 @@ def _deploy(args: argparse.Namespace) -> None:
 
 
 def _bench(args: argparse.Namespace) -> None:
-    from charlm.bench import fuzz, generation, load, page, training
-
     if args.rounds < 1:
         raise CharlmError(f"rounds must be at least 1, not {args.rounds}.")
-    if args.what == "generation":
-        report = generation.run(args.rounds)
-    elif args.what == "training":
-        report = training.run(args.nanogpt, args.rounds, args.data)
-    elif args.what == "page":
-        report = page.run(args.rounds, args.visitors or 32, args.seconds or 60)
-    elif args.what == "fuzz":
-        report = fuzz.run(args.files)
-    else:
-        report = load.run(args.visitors or 100, args.seconds or 600)
+    bench = importlib.import_module(f"charlm.bench.{args.what}")
+    report = {
+        "generation": lambda: bench.run(args.rounds),
+        "training": lambda: bench.run(args.nanogpt, args.rounds, args.data),
+        "page": lambda: bench.run(args.rounds, args.visitors or 32, args.seconds or 60),
+        "load": lambda: bench.run(args.visitors or 100, args.seconds or 600),
+        "fuzz": lambda: bench.run(args.files),
+    }[args.what]()
     print(json.dumps({"report": report}) if args.json else report)
 
 

@@ -305,6 +305,27 @@ def test_what_is_no_model_on_the_hub_is_told(page: Page):
     expect(page.locator("#train-notes")).to_contain_text(told)
 
 
+def test_html_that_was_uploaded_and_that_a_model_writes_is_shown_as_text(page: Page):
+    """A model that has learned nothing but tags, with a tag for a name."""
+    open_tab(page, "Train")
+    page.locator("#train-corpus").get_by_text("Pasted text").click()
+    page.locator("#train-text textarea").fill("<i>" * 2000)
+    page.locator("#train-preset").get_by_text("bigram").click()
+    expect(page.locator("#train-amount input")).to_have_value("1000")
+    set_number(page, "train-amount", "400")
+    page.locator("#train-name input, #train-name textarea").fill("<i>mine</i>")
+    page.locator("#train-start").click()
+    expect(page.locator("#train-progress [data-state]")).to_have_attribute("data-state", "done")
+    expect(page.locator("#train-history")).to_contain_text("<i><i>")
+    open_tab(page, "Generate")
+    page.locator("#model input").click()
+    page.get_by_role("option", name="<i>mine</i>").click()
+    page.locator("#prompt textarea").fill("<")
+    page.locator("#start").click()
+    expect(page.locator("#written")).to_contain_text("<i><i>")
+    assert page.locator("i").count() == 0
+
+
 def test_training_on_a_file(page: Page, tmp_path: Path):
     open_tab(page, "Train")
     book = tmp_path / "book.txt"

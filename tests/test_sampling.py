@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm import CharlmError, UnknownCharacterError, stream
+from charlm.batching import Batcher
 from charlm.models import LanguageModel
-from charlm.sampling import next_char_probs
+from charlm.sampling import Sampler, SamplingOptions, next_char_probs
 
 LOGITS = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0], dtype=torch.float64)
 
@@ -26,6 +27,26 @@ def test_same_seed_same_text(trained: LanguageModel):
     assert len(first) == 80
     assert write(trained, max_new_chars=80, seed=3) == first
     assert write(trained, max_new_chars=80, seed=4) != first
+
+
+def test_every_engine_writes_the_same_text(gpt: LanguageModel):
+    """The model's own forward pass over the whole text, the kernel, and the kernel among others."""
+    options = SamplingOptions(120, temperature=0.9, top_k=40, seed=7)
+    ids = gpt.tokenizer.encode("ROMEO:")
+    sampler = Sampler([options], [np.random.default_rng(options.seed)])
+    for _ in range(options.max_new_chars):
+        with torch.inference_mode():
+            logits, _ = gpt(torch.tensor([ids]))
+        drawn, _ = sampler.draw(logits[0, -1:].numpy())
+        ids.append(int(drawn[0]))
+    expected = gpt.tokenizer.decode(ids[6:])
+    assert write(gpt, "ROMEO:", max_new_chars=120, temperature=0.9, top_k=40, seed=7) == expected
+    batcher = Batcher()
+    others = [batcher.submit(gpt, [i], SamplingOptions(200, seed=i)) for i in range(3)]
+    among = batcher.submit(gpt, gpt.tokenizer.encode("ROMEO:"), options)
+    assert "".join(step.char for step in among) == expected
+    for other in others:
+        other.close()
 
 
 def test_zero_temperature_is_greedy(trained: LanguageModel):
