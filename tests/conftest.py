@@ -7,6 +7,7 @@ import hub_server  # isort: skip  (first: it points huggingface_hub, when import
 from collections.abc import Iterator
 from pathlib import Path
 
+import browser
 import pytest
 import torch
 
@@ -65,6 +66,12 @@ def checkpoint(trained: LanguageModel, tmp_path_factory: pytest.TempPathFactory)
 def gpt() -> LanguageModel:
     """The committed model."""
     return charlm.load("gpt")
+
+
+@pytest.fixture(scope="session")
+def url() -> Iterator[str]:
+    """The address of the app, started as its user starts it."""
+    yield from browser.serve()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import browser
@@ -18,11 +17,6 @@ from gradio_client.exceptions import AppError
 from charlm.ui.guard import HEADERS, MAX_UPLOAD_BYTES, MAX_UPLOADED_BYTES
 
 SECRET = "what no visitor may read"
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    yield from browser.serve()
 
 
 def fetch(address: str, data: bytes | None = None, kind: str = "") -> tuple[int, bytes]:

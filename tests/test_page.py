@@ -20,13 +20,8 @@ Page = playwright.Page
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    browser.skip_without_browser()
-    yield from browser.serve()
-
-
-@pytest.fixture(scope="module")
 def chromium() -> Iterator[playwright.Browser]:
+    browser.skip_without_browser()
     with playwright.sync_playwright() as p:
         yield p.chromium.launch(executable_path=browser.CHROMIUM, args=browser.ARGUMENTS)
 
