@@ -107,7 +107,7 @@ def find(name: str | os.PathLike[str], revision: str | None = None) -> Path:
     if target is not None:
         return hub.download(target, revision)
     raise CharlmError(
-        f"There is no checkpoint {str(name)!r}: it is neither one of {', '.join(names()) or 'none'} "
+        f"There is no checkpoint {str(name)!r:.200}: it is neither one of {', '.join(names()) or 'none'} "
         f"nor a folder or zip file with a {CONFIG}, nor USER/MODEL on the Hub."
     )
 

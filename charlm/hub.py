@@ -45,6 +45,8 @@ def download(name: str, revision: str | None = None, token: bool | str | None = 
     `revision` is a branch, a tag or a commit. Raises `CharlmError` if there is no such repository or
     it holds no model of ours.
     """
+    if repo_id(name) != name:
+        raise CharlmError(f"{name!r:.100} is not the name of a model: write USER/MODEL.")
     files = [checkpoints.CONFIG, checkpoints.WEIGHTS]
     with _told(name, revision):
         sizes = _sizes(name, revision, token)
@@ -147,8 +149,10 @@ def space_files() -> list[str]:
 def deploy(target: str, private: bool = False) -> str:
     """Creates or updates the Space `target` (USER/SPACE) from this checkout and returns its address.
 
-    Raises `CharlmError` if the Hub refuses.
+    Raises `CharlmError` if that is no name or the Hub refuses.
     """
+    if repo_id(target) != target:
+        raise CharlmError(f"{target!r:.100} is not the name of a Space: write USER/SPACE.")
     with _told(target):
         api = HfApi()
         url = api.create_repo(target, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)

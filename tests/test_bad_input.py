@@ -17,12 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import charlm
-from charlm import CharlmError, averaging, checkpoints, corpus, estimate, evaluation, hub
+from charlm import CharlmError, averaging, checkpoints, cli, corpus, estimate, evaluation, hub
 from charlm.explain import attention, bigram, inside, tokens
 from charlm.explain import averaging as averaging_tab
 from charlm.models import LanguageModel
 from charlm.runs import check_text
 from charlm.sampling import SamplingOptions, next_char_probs
+from charlm.service import ModelService
 from charlm.tokenizer import CharTokenizer
 
 MEGABYTE = "To be, or not to be. " * 50_000
@@ -114,6 +115,62 @@ def test_next_char_probs(logits, temperature, top_k, top_p):
 def test_names_of_models_are_never_paths(name: str, revision: str):
     assert answer(charlm.load, name, revision) is None
     assert hub.repo_id(name) is None or hub.repo_id(name).count("/") == 1
+
+
+@many
+@given(texts, texts)
+def test_the_hub_is_not_asked_for_what_is_no_name(name: str, target: str):
+    for function in (hub.push, hub.model_card):
+        assert answer(function, name, target) is None
+    assert answer(hub.deploy, target) is None
+    assert answer(hub.download, target) is None
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[ModelService]:
+    service = ModelService()
+    yield service
+    service.runs.close()
+
+
+@many
+@given(texts, texts, whole, numbers)
+def test_the_model_service(service: ModelService, name, prompt, length, temperature):
+    for function in (service.info, service.get, service.pack):
+        assert answer(function, name) is None
+    assert not service.is_own(name)
+    assert service.names(name) == service.names()
+    options = answer(SamplingOptions, length, temperature)
+    if options is not None:
+        stream = answer(service.stream, "bigram", prompt, options)
+        if stream is not None:
+            assert stream.take(timeout=60)
+            stream.close()
+    for add in (
+        lambda: service.add_zip("ann", name, Path(prompt)),
+        lambda: service.add_from_hub("ann", name),
+    ):
+        assert answer(add) is None
+
+
+@many
+@given(texts, texts, whole, numbers, texts)
+def test_runs_that_make_no_sense_are_not_begun(service: ModelService, name, preset, steps, seconds, text):
+    sizes = {"n_layer": steps}
+    start = service.runs.start
+    assert answer(start, "ann", name, preset, sizes, steps=steps, seconds=seconds, text=text) is None
+    assert answer(start, "ann", name, "small", {"n_layer": -1}, steps=steps, text=text) is None
+
+
+@settings(many, max_examples=15)
+@given(st.sampled_from(["sample", "evaluate", "train", "push", "deploy"]), st.lists(texts, max_size=3))
+def test_the_command_line(command: str, arguments: list[str]):
+    try:
+        # What begins with a dash is an option; no model is called "no/…" nor can a run begin.
+        code = cli.main([command, *(f"no/{argument}" for argument in arguments)])
+    except SystemExit as end:
+        code = end.code
+    assert code in (1, 2)
 
 
 @many

@@ -13,8 +13,9 @@ from charlm.runs import MAX_TEXT_CHARS
 
 MAX_UPLOAD_BYTES = 4 * MAX_TEXT_CHARS
 """The largest file: a text of four bytes a character. A request brings one, and some bytes around it."""
+MAX_UPLOADS = 1_000
 MAX_UPLOADED_BYTES = 500_000_000
-"""How much may lie there together. Gradio deletes what is older than half an hour."""
+"""How many may lie there together, and how large. Gradio deletes what is older than half an hour."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -48,7 +49,7 @@ def _refusal(scope: Scope) -> PlainTextResponse | None:
         return PlainTextResponse("An upload must tell its length.", 411)
     if length.isdecimal() and int(length) > MAX_UPLOAD_BYTES + 100_000:
         return PlainTextResponse(f"A file may have {MAX_UPLOAD_BYTES:,} bytes.", 413)
-    lying = sum(path.stat().st_size for path in Path(get_upload_folder()).rglob("*") if path.is_file())
-    if lying > MAX_UPLOADED_BYTES:
+    lying = [path.stat().st_size for path in Path(get_upload_folder()).rglob("*") if path.is_file()]
+    if len(lying) > MAX_UPLOADS or sum(lying) > MAX_UPLOADED_BYTES:
         return PlainTextResponse("Too many files were uploaded lately: please try again later.", 507)
     return None
