@@ -55,7 +55,7 @@ numbers = (
 whole = st.sampled_from([0, -1, 1, 2**31, 2**63, 10**40]) | st.integers(-10, 300)
 anything = st.none() | st.booleans() | numbers | texts | st.lists(whole, max_size=3) | st.just({"a": 1})
 many = settings(
-    max_examples=30,
+    max_examples=20,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -304,7 +304,7 @@ def call(url: str, endpoint: str, arguments: dict[str, Any]) -> tuple[str, Any]:
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_endpoints(endpoint: str, url: str, untouched: None):
-    @settings(many, max_examples=25)
+    @settings(many, max_examples=20)
     @given(st.fixed_dictionaries(ENDPOINTS[endpoint]))
     def check(arguments: dict[str, Any]) -> None:
         event, data = call(url, endpoint, arguments)
