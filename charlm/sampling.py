@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from torch import Tensor
 
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, check_range
 from charlm.models import LanguageModel
 from charlm.tokenizer import CharTokenizer
 
@@ -60,8 +60,8 @@ class SamplingOptions:
             raise CharlmError(f"top_k must be at least 1, not {self.top_k}.")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise CharlmError(f"top_p must be above 0 and at most 1, not {self.top_p}.")
-        if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
-            raise CharlmError(f"seed must be from 0 to {MAX_SEED}, not {self.seed}.")
+        if self.seed is not None:
+            check_range("seed", self.seed, 0, MAX_SEED)
 
 
 def next_char_probs(

@@ -112,7 +112,9 @@ class ModelService:
     def warm_up(self) -> None:
         """Has the best model loaded and its kernel compiled, which takes seconds at the first start,
         while a visitor still reads the page."""
-        self.stream(self.names()[0], "", SamplingOptions(max_new_chars=1))
+        name = self.names()[0]
+        if name not in self._models:
+            self.stream(name, "", SamplingOptions(max_new_chars=1))
 
     def add_zip(self, visitor: str, title: str, path: Path) -> str:
         """Makes the model in the zip file at `path` the `visitor`'s own and returns its name.

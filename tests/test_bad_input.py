@@ -304,7 +304,7 @@ def call(url: str, endpoint: str, arguments: dict[str, Any]) -> tuple[str, Any]:
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_endpoints(endpoint: str, url: str, untouched: None):
-    @settings(many, max_examples=20)
+    @many
     @given(st.fixed_dictionaries(ENDPOINTS[endpoint]))
     def check(arguments: dict[str, Any]) -> None:
         event, data = call(url, endpoint, arguments)
