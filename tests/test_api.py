@@ -8,6 +8,7 @@ import math
 from itertools import pairwise
 from typing import Any
 
+import httpx2 as httpx
 import pytest
 import torch
 from gradio_client import Client
@@ -124,6 +125,29 @@ def test_mistakes_are_told_in_a_sentence(
         client.predict(**arguments, api_name=f"/{endpoint}")
     assert message in str(told.value)
     assert len(str(told.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("call", "body", "status", "told"),
+    [
+        ("encode", {"data": ["hii"]}, 200, "2 arguments are needed here, not 1."),
+        ("encode", {"data": []}, 200, "2 arguments are needed here, not 0."),
+        ("nothing", {"data": []}, 400, "nothing"),
+        ("v2/nothing", {}, 400, "nothing"),
+        ("v2/encode", {}, 400, "text"),
+        ("v2/encode", {"text": "hii", "mdel": "gpt"}, 400, "mdel"),
+        ("encode", {}, 422, "data"),
+    ],
+)
+def test_calls_that_fit_no_function_are_told_so(
+    call: str, body: dict[str, Any], status: int, told: str, url: str
+):
+    answer = httpx.post(f"{url}gradio_api/call/{call}", json=body, timeout=30)
+    assert answer.status_code == status
+    text = answer.text
+    if status == 200:
+        text = httpx.get(f"{url}gradio_api/call/{call}/{answer.json()['event_id']}", timeout=30).text
+    assert told in text and len(text) < 400 and "Traceback" not in text
 
 
 def test_not_a_number_is_refused(client: Client):

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import browser
 import pytest
@@ -70,6 +71,25 @@ def test_no_path_or_address_of_a_visitor_is_opened(path: str, url: str):
         assert status == 200
         assert b"root:" not in told
         assert b'"success":true' not in told.replace(b" ", b""), told
+
+
+@pytest.mark.parametrize("nonsense", [None, "<script>", -1, 1e308, [], {"a": 1}], ids=repr)
+def test_the_events_of_the_page_outlive_a_scanner(nonsense: Any, url: str):
+    """They are private, but their numbers can be guessed."""
+    config = json.loads(fetch(f"{url}config")[1])
+    numbers = {dependency["id"]: len(dependency["inputs"]) for dependency in config["dependencies"]}
+    for number, inputs in (numbers | {9999: 1, -1: 1}).items():
+        body = {"data": [nonsense] * inputs, "fn_index": number, "session_hash": f"scanner-{number}"}
+        status, told = fetch(f"{url}gradio_api/queue/join", json.dumps(body).encode(), "application/json")
+        if number in numbers:
+            assert status == 200
+            status, told = fetch(f"{url}gradio_api/queue/data?session_hash=scanner-{number}")
+            assert status == 200
+            assert b"process_completed" in told
+        else:
+            assert status == 400
+        assert b"Traceback" not in told
+    assert Client(url, verbose=False).predict("hii", api_name="/encode") == [46, 47, 47]
 
 
 def test_uploads_are_limited_in_size(url: str):

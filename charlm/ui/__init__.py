@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+from gradio.block_function import BlockFunction
 
 from charlm.explain.attention import MAX_TEXT_CHARS
 from charlm.service import ModelService
@@ -36,7 +37,7 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
     """The whole page, ready to `launch(**LAUNCH)`."""
     service = service or ModelService()
     # Files that passed through the page are deleted within an hour.
-    with gr.Blocks(
+    with _Page(
         title="charlm: a character-level language model", analytics_enabled=False, delete_cache=(1800, 1800)
     ) as app:
         gr.HTML(HEADER, padding=False)
@@ -74,6 +75,14 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
         outputs = [looking.text, looking.model, tabs]
         generating.carry.click(_carry, generating.written, outputs, **HELPER)
     return app
+
+
+class _Page(gr.Blocks):
+    def validate_inputs(self, block_fn: BlockFunction, inputs: list[Any]) -> None:
+        """Tells a program that calls with too few arguments in a sentence; the page never does."""
+        wanted = len(block_fn.inputs)
+        if len(inputs) < wanted:
+            raise gr.Error(f"{wanted} arguments are needed here, not {len(inputs)}.", print_exception=False)
 
 
 def _remember_controls(app: gr.Blocks, kept: gr.BrowserState) -> None:

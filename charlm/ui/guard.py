@@ -1,7 +1,9 @@
-"""What stands before Gradio's own routes: a bound on all uploads together, and headers for safety."""
+"""What stands before Gradio's own routes: a bound on all uploads together, headers for safety, and a
+sentence for whoever calls what is not there."""
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 from gradio.utils import get_upload_folder
@@ -16,6 +18,7 @@ MAX_UPLOAD_BYTES = 4 * MAX_TEXT_CHARS
 MAX_UPLOADS = 1_000
 MAX_UPLOADED_BYTES = 500_000_000
 """How many may lie there together, and how large. Gradio deletes what is older than half an hour."""
+CALLS = ("/call/", "/queue/join")
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -34,13 +37,25 @@ class Guard:
             await self.app(scope, receive, send)
             return
 
+        begun = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
         refusal = _refusal(scope) if scope["path"].endswith("/upload") else None
-        await (refusal or self.app)(scope, receive, send_with_headers)
+        try:
+            await (refusal or self.app)(scope, receive, send_with_headers)
+        except Exception as error:
+            # Gradio looks names up, and puts arguments in their places, without a thought of mistakes.
+            if begun or not any(route in scope["path"] for route in CALLS):
+                raise
+            traceback.print_exc()
+            told = f"This call fits no function here ({str(error)[:200]}): /gradio_api/info lists them."
+            await PlainTextResponse(told, 400)(scope, receive, send_with_headers)
 
 
 def _refusal(scope: Scope) -> PlainTextResponse | None:
