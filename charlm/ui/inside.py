@@ -32,14 +32,11 @@ def build(service: ModelService, tab: gr.Tab) -> gr.Dropdown:
     with gr.Row():
         with gr.Column(min_width=320):
             network = view("network_view", elem_id="inside-network")
-        with gr.Column(min_width=320):
+        with gr.Column(min_width=320, elem_id="inside-draw"):
             gr.Markdown("### What remains to draw from")
-            with gr.Row():
-                temperature = gr.Slider(
-                    0, 2, 1, step=0.05, label="Temperature", min_width=140, elem_id="inside-temperature"
-                )
-                top_k = gr.Slider(0, 65, 0, step=1, label="Top-k (0: all)", min_width=140, elem_id="inside-k")
-                top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", min_width=140, elem_id="inside-p")
+            temperature = gr.Slider(0, 2, 1, step=0.05, label="Temperature", elem_id="inside-temperature")
+            top_k = gr.Slider(0, 65, 0, step=1, label="Top-k (0: all)", elem_id="inside-k")
+            top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", elem_id="inside-p")
             drawn = view("candidates_view", elem_id="inside-candidates")
     code(inside.LINES)
 

@@ -42,6 +42,8 @@ THEME = gr.themes.Base(
     font=SANS,
     font_mono=MONO,
 ).set(
+    body_text_color_subdued="*neutral_500",
+    block_info_text_color="*neutral_500",
     body_background_fill="#f7f7fb",
     body_background_fill_dark="#0d1018",
     block_background_fill="#ffffff",

@@ -295,7 +295,7 @@ def _loss_plot(run: Run) -> go.Figure:
         traces,
         "Loss, nats per character",
         height=330,
-        xaxis={"title": "step"},
+        xaxis={"title": {"text": "step", "standoff": 5}},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
     )
     for name, loss in run.baselines.items():

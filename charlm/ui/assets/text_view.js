@@ -10,8 +10,8 @@ const download = el("button", { type: "button", text: "Download", onclick: () =>
 const page = el("div", { class: "page", tabindex: "0", "aria-label": "Generated text" });
 const chart = el("div", { class: "chart" });
 element.querySelector(".text_view").append(
-  el("div", { class: "toolbar" }, title, status,
-    el("label", {}, tint, " tint by probability"), link, copy, download),
+  el("div", { class: "toolbar" }, title,
+    el("label", {}, tint, " tint by probability"), link, copy, download, status),
   page,
   el("div", { class: "legend" }, el("span", { text: "likely" }), el("span", { class: "ramp" }), el("span", { text: "surprising" })),
   chart,
@@ -62,7 +62,7 @@ function draw() {
 
 function tell() {
   const value = props.value;
-  const speed = value.seconds > 0 ? `, ${Math.round(chars.length / value.seconds)} per second` : "";
+  const speed = value.seconds > 0 ? `, ${Math.round(chars.length / value.seconds).toLocaleString("en")} per second` : "";
   if (value.place > 0) return (status.textContent = `busy: ${value.place === 1 ? "next" : `number ${value.place}`} in line`);
   const state = value.done ? "" : shown.stopped ? "stopped, " : "writing, ";
   status.textContent = `${state}${chars.length} characters${speed}, seed ${value.settings.seed}`;
