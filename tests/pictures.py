@@ -78,7 +78,9 @@ def main() -> None:
                 prepare(page)
                 page.wait_for_timeout(1000)
                 picture = Image.open(BytesIO(page.screenshot(full_page=True)))
-                picture.convert("RGB").quantize(256).save(PICTURES / f"{name.split()[0].lower()}.png", optimize=True)
+                picture.convert("RGB").quantize(256).save(
+                    PICTURES / f"{name.split()[0].lower()}.png", optimize=True
+                )
 
 
 if __name__ == "__main__":

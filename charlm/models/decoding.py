@@ -70,6 +70,7 @@ class AttentionDecoder(Decoder):
 
         self._step = kernel.step
         self._weights = _weights(model)
+        self._logits = self._weights.head.shape[1] * kernel.TILE
         bias = model.lm_head.bias
         self._bias = 0 if bias is None else bias.detach().cpu().numpy()
         config = model.config
@@ -78,8 +79,10 @@ class AttentionDecoder(Decoder):
         self._frequencies = 10_000.0 ** -(np.arange(half) / half)
         self._lengths = np.zeros(slots, np.int64)
         """How many characters each text has."""
-        shape = (slots, config.n_layer, config.n_head, 2, config.head_size, config.block_size)
-        self._cache = np.zeros(shape, np.float32)
+        heads, tile = (slots, config.n_layer, config.n_head), kernel.TILE
+        key_tiles, value_tiles = (-(-size // tile) for size in (config.block_size, config.head_size))
+        self._keys = np.zeros((*heads, key_tiles, config.head_size, tile), np.float32)
+        self._values = np.zeros((*heads, value_tiles, config.block_size, tile), np.float32)
         # Each thread writes some of the texts from start to end: they never wait for each other.
         self._threads = ThreadPoolExecutor(torch.get_num_threads(), "charlm-decoder")
 
@@ -100,28 +103,29 @@ class AttentionDecoder(Decoder):
         return np.concatenate(list(self._threads.map(self._run, *rows)))
 
     def move(self, source: int, target: int) -> None:
-        self._cache[target] = self._cache[source]
-        self._lengths[target] = self._lengths[source]
+        for kept in (self._keys, self._values, self._lengths):
+            kept[target] = kept[source]
 
     def resize(self, slots: int) -> None:
-        added = slots - len(self._cache)
-        self._cache = np.concatenate((self._cache, np.zeros((added, *self._cache.shape[1:]), np.float32)))
-        self._lengths = np.concatenate((self._lengths, np.zeros(added, np.int64)))
+        self._keys, self._values, self._lengths = (
+            np.concatenate((kept, np.zeros((slots - len(kept), *kept.shape[1:]), kept.dtype)))
+            for kept in (self._keys, self._values, self._lengths)
+        )
 
     def _run(self, ids: np.ndarray, slots: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """Characters ids (n,) of the texts in `slots` → logits (n, vocab_size)."""
         angles = positions[:, None] * self._frequencies
         cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
-        logits = np.empty((len(ids), self._vocab_size), np.float32)
+        logits = np.empty((len(ids), self._logits), np.float32)
         # Contiguous, so that there is one compiled version of the kernel, which always rounds alike.
         ids = np.ascontiguousarray(ids, np.int64)
-        self._step(self._weights, ids, slots, positions, cos, sin, self._cache, logits)
-        return logits + self._bias
+        self._step(self._weights, ids, slots, positions, cos, sin, self._keys, self._values, logits)
+        return logits[:, : self._vocab_size] + self._bias
 
 
 def _weights(model: AttentionLanguageModel) -> Weights:
     """The weights as the kernel reads them."""
-    from charlm.models.kernel import Weights
+    from charlm.models.kernel import Weights, tiles
 
     layers: list[Any] = list(model.layers)
     blocks = layers if model.config.decoder else []
@@ -131,18 +135,18 @@ def _weights(model: AttentionLanguageModel) -> Weights:
     else:
         gains = torch.ones(model.config.n_layer, model.config.n_head)
     return Weights(
-        _halves([model.embedding.weight])[0],
-        _halves([attention.qkv.weight for attention in attentions]),
+        _halves([model.embedding.weight])[0].astype(np.float32),
         gains.cpu().numpy(),
-        _halves([block.projection.weight for block in blocks]),
-        _halves([block.mlp.up.weight for block in blocks]),
-        _halves([block.mlp.down.weight for block in blocks]),
-        _halves([model.lm_head.weight])[0],
+        tiles(_halves([attention.qkv.weight for attention in attentions])),
+        tiles(_halves([block.projection.weight for block in blocks])),
+        tiles(_halves([block.mlp.up.weight for block in blocks])),
+        tiles(_halves([block.mlp.down.weight for block in blocks])),
+        tiles(_halves([model.lm_head.weight])),
     )
 
 
 def _halves(weights: list[Tensor]) -> np.ndarray:
-    """Matrices of one shape → (n, out, in), the bits of their half-precision values."""
+    """Matrices of one shape → (n, outputs, inputs) in half precision."""
     if not weights:
-        return np.empty((0, 0, 0), np.int16)
-    return torch.stack(weights).detach().cpu().half().numpy().view(np.int16)
+        return np.empty((0, 0, 0), np.float16)
+    return torch.stack(weights).detach().cpu().half().numpy()

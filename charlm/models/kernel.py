@@ -2,7 +2,9 @@
 
 For models this small PyTorch spends its time on calling operators, some two hundred a character.
 Here Numba compiles plain loops to machine code instead: the same sums as `AttentionLanguageModel`,
-in single precision, from weights in half precision, which are half the bytes to read.
+in single precision, from weights in half precision, which are half the bytes to read. Matrices are
+multiplied a tile at a time, with all sums in registers (Goto and van de Geijn, 2008, "Anatomy of
+High-Performance Matrix Multiplication").
 """
 
 from __future__ import annotations
@@ -13,29 +15,48 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 EPSILON = np.finfo(np.float32).eps
 ZERO = np.float32(0)
+LANES = 8
+"""Numbers in a vector: a register of AVX2; the compiler takes several where registers are smaller."""
+VECTORS = 8
+"""How many sums of vectors are under way at once: a processor begins the next before the last is done."""
+TILE = LANES * VECTORS
+"""How many outputs of a matrix are computed at once."""
+ROWS = 2
+"""For how many rows at once, if there are as many. More would not fit the registers."""
 
 
 class Weights(NamedTuple):
-    """float16 seen as int16, because Numba has no half precision; `gains` are float32."""
+    """Of each matrix, what makes TILE outputs stands together: tiles (n_layer, outputs / TILE, inputs,
+    TILE), filled up with zeros, float16 seen as int16, because Numba has no half precision."""
 
     embedding: np.ndarray
-    """(vocab_size, C)"""
-    qkv: np.ndarray
-    """(n_layer, 3 C, C)"""
+    """(vocab_size, C), float32"""
     gains: np.ndarray
-    """(n_layer, n_head): what QK-norm multiplies queries by."""
+    """(n_layer, n_head), float32: what QK-norm multiplies queries by."""
+    qkv: np.ndarray
+    """C inputs, 3 C outputs"""
     projection: np.ndarray
-    """(n_layer, C, C); this and the next two have no layers for a model of heads alone."""
+    """C inputs, C outputs; this and the next two have no layers for a model of heads alone."""
     up: np.ndarray
-    """(n_layer, 4 C, C)"""
+    """C inputs, 4 C outputs"""
     down: np.ndarray
-    """(n_layer, C, 4 C)"""
+    """4 C inputs, C outputs"""
     head: np.ndarray
-    """(vocab_size, C)"""
+    """One layer of C inputs, vocab_size outputs"""
+
+
+def tiles(weight: np.ndarray) -> np.ndarray:
+    """Matrices (n_layer, outputs, inputs) → the form in which `Weights` has them."""
+    n_layer, outputs, inputs = weight.shape
+    padded = np.zeros((n_layer, -(-outputs // TILE) * TILE, inputs), np.float16)
+    padded[:, :outputs] = weight
+    split = padded.reshape(n_layer, padded.shape[1] // TILE, TILE, inputs)
+    return np.ascontiguousarray(split.transpose(0, 1, 3, 2)).view(np.int16)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,14 +71,66 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return njit(**options)(function)
 
 
-@intrinsic
-def half(_context: Any, _bits: Any) -> Any:
-    """The bits of a half-precision number → the number: one instruction of the processor."""
+def product(rows: int, number: ir.Type) -> Any:
+    """Makes a function `product(x, i, tile, out, o)`, which does
 
-    def generate(_context: Any, builder: ir.IRBuilder, _signature: Any, args: list[ir.Value]) -> ir.Value:
-        return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
+        out[i : i + rows, o : o + TILE] = x[i : i + rows] @ tile
 
-    return types.float32(types.int16), generate
+    for a tile (inputs, TILE) of `number`s. It is written in the compiler's own terms, because the sums
+    must stay in registers while x and the tile pass by. Each sum is taken in the order of the inputs,
+    whatever `rows` is.
+    """
+    stored, floats = (ir.VectorType(kind, LANES) for kind in (number, ir.FloatType()))
+    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: list[ir.Value]) -> ir.Value:
+        x, tile, out = (
+            (signature.args[k], context.make_array(signature.args[k])(context, builder, args[k]))
+            for k in (0, 2, 3)
+        )
+        first_row, first_column = args[1], args[4]
+
+        def pointer(array: Any, row: ir.Value, column: ir.Value, kind: ir.Type) -> ir.Value:
+            place = cgutils.get_item_pointer(context, builder, *array, [row, column])
+            return builder.bitcast(place, kind.as_pointer())
+
+        def plus(value: ir.Value, summand: int) -> ir.Value:
+            return builder.add(value, ir.Constant(value.type, summand))
+
+        zeros = ir.Constant(floats, [0.0] * LANES)
+        sums = [[cgutils.alloca_once_value(builder, zeros) for _ in range(VECTORS)] for _ in range(rows)]
+        inputs = cgutils.unpack_tuple(builder, tile[1].shape)[0]
+        with cgutils.for_range(builder, inputs) as loop:
+            weights = []
+            for v in range(VECTORS):
+                column = ir.Constant(inputs.type, LANES * v)
+                loaded = builder.load(pointer(tile, loop.index, column, stored), align=2)
+                weights.append(builder.fpext(loaded, floats))
+            for r in range(rows):
+                value = builder.load(pointer(x, plus(first_row, r), loop.index, ir.FloatType()))
+                vector = builder.insert_element(zeros, value, ir.Constant(ir.IntType(32), 0))
+                vector = builder.shuffle_vector(vector, zeros, everywhere)
+                for v in range(VECTORS):
+                    # "contract" lets multiplication and addition become one instruction.
+                    term = builder.fmul(vector, weights[v], flags=("contract",))
+                    total = builder.fadd(builder.load(sums[r][v]), term, flags=("contract",))
+                    builder.store(total, sums[r][v])
+        for r in range(rows):
+            for v in range(VECTORS):
+                place = pointer(out, plus(first_row, r), plus(first_column, LANES * v), floats)
+                builder.store(builder.load(sums[r][v]), place, align=4)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def product(_context: Any, x: Any, i: Any, tile: Any, out: Any, o: Any) -> Any:
+        return types.void(x, types.intp, tile, out, types.intp), generate
+
+    return product
+
+
+product_of_row = product(1, ir.HalfType())
+product_of_rows = product(ROWS, ir.HalfType())
+product_in_attention = product(1, ir.FloatType())
 
 
 @compiled
@@ -68,28 +141,31 @@ def step(
     positions: np.ndarray,
     cos: np.ndarray,
     sin: np.ndarray,
-    cache: np.ndarray,
+    key_cache: np.ndarray,
+    value_cache: np.ndarray,
     logits: np.ndarray,
 ) -> None:
-    """Reads n characters, each `ids[i]` at `positions[i]` of the text in `slots[i]`, and sets logits
-    (n, vocab_size). The characters of one text come in their order.
+    """Reads n characters, each `ids[i]` at `positions[i]` of the text in `slots[i]`, and sets logits (n,
+    vocab_size, filled up to whole tiles). The characters of one text come in their order.
 
-    cos, sin (n, head_size / 2): of the angles of the positions. cache (slots, n_layer, n_head, 2,
-    head_size, block_size): the keys and values of each text, a ring of its latest characters. What
-    comes out for a text does not depend on its neighbours, to the bit.
+    cos, sin (n, head_size / 2): of the angles of the positions. key_cache (slots, n_layer, n_head,
+    block_size / TILE, head_size, TILE) and value_cache (slots, n_layer, n_head, head_size / TILE,
+    block_size, TILE), filled up to whole tiles: of each text, a ring of its latest characters. What comes
+    out for a text does not depend on its neighbours, to the bit.
     """
     n, (n_layer, n_head), C = len(ids), weights.gains.shape, weights.embedding.shape[1]
-    head_size, block_size = cache.shape[4:]
+    head_size, block_size = key_cache.shape[4], value_cache.shape[4]
     is_block = len(weights.up) > 0
     x = np.empty((n, C), np.float32)
-    normed, heads, branch = np.empty_like(x), np.empty_like(x), np.empty_like(x)
-    qkv = np.empty((n, 3 * C), np.float32)
-    hidden = np.empty((n, 4 * C), np.float32)
-    scores = np.empty(block_size, np.float32)
+    normed, heads = np.empty_like(x), np.empty_like(x)
+    qkv = np.empty((n, weights.qkv.shape[1] * TILE), np.float32)
+    hidden = np.empty((n, weights.up.shape[1] * TILE), np.float32)
+    branch = np.empty((n, weights.down.shape[1] * TILE), np.float32)
+    scores = np.empty((n_head, key_cache.shape[3] * TILE), np.float32)
+    mixed = np.empty((n_head, value_cache.shape[3] * TILE), np.float32)
 
     for i in range(n):
-        for c in range(C):
-            x[i, c] = half(weights.embedding[ids[i], c])
+        x[i] = weights.embedding[ids[i]]
     for layer in range(n_layer):
         if is_block:
             rms_norm(x, normed)
@@ -100,7 +176,7 @@ def step(
             place = positions[i] % block_size
             length = min(positions[i] + 1, block_size)
             # Taken one by one: unpacking would hide from Numba that each lies in one piece.
-            rows = qkv[i].reshape(3, n_head, head_size)
+            rows = qkv[i, : 3 * C].reshape(3, n_head, head_size)
             q, k, v = rows[0], rows[1], rows[2]
             if is_block:
                 rms_norm(q, q)
@@ -110,39 +186,40 @@ def step(
             for h in range(n_head):
                 rotate(q[h], cos[i], sin[i])
                 rotate(k[h], cos[i], sin[i])
-                keys, values = cache[slots[i], layer, h, 0], cache[slots[i], layer, h, 1]
-                keys[:, place] = k[h]
-                values[:, place] = v[h]
-                out = heads[i, h * head_size : (h + 1) * head_size]
-                attend(q[h], keys, values, length, scores, out)
+                keys, values = key_cache[slots[i], layer, h], value_cache[slots[i], layer, h]
+                keys[place // TILE, :, place % TILE] = k[h]
+                for d in range(head_size):
+                    values[d // TILE, place, d % TILE] = v[h, d]
+                attend(q, h, keys, values, length, scores, mixed)
+                heads[i, h * head_size : (h + 1) * head_size] = mixed[h, :head_size]
         if not is_block:
             x[:] = heads
             continue
         linear(heads, weights.projection[layer], branch)
-        x += branch
+        x += branch[:, :C]
         rms_norm(x, normed)
         linear(normed, weights.up[layer], hidden)
         for i in range(n):
-            for c in range(4 * C):
+            for c in range(hidden.shape[1]):
                 hidden[i, c] = max(hidden[i, c], ZERO) ** 2
         linear(hidden, weights.down[layer], branch)
-        x += branch
+        x += branch[:, :C]
     if is_block:
         rms_norm(x, x)
-    linear(x, weights.head, logits)
+    linear(x, weights.head[0], logits)
 
 
 @compiled
-def linear(x: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
-    """out (n, O) = x (n, I) @ weight.T, for a weight (O, I)."""
-    for o in range(len(weight)):
-        row = weight[o]
-        for i in range(len(x)):
-            xi = x[i]
-            total = ZERO
-            for c in range(len(row)):
-                total += half(row[c]) * xi[c]
-            out[i, o] = total
+def linear(x: np.ndarray, tiles: np.ndarray, out: np.ndarray) -> None:
+    """out (n, outputs) = x (n, inputs) @ the matrix in tiles (outputs / TILE, inputs, TILE)."""
+    for t in range(len(tiles)):
+        i = 0
+        while i + ROWS <= len(x):
+            product_of_rows(x, i, tiles[t], out, t * TILE)
+            i += ROWS
+        while i < len(x):
+            product_of_row(x, i, tiles[t], out, t * TILE)
+            i += 1
 
 
 @compiled
@@ -170,25 +247,27 @@ def rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> None:
 
 @compiled
 def attend(
-    q: np.ndarray, keys: np.ndarray, values: np.ndarray, length: int, scores: np.ndarray, out: np.ndarray
+    q: np.ndarray,
+    h: int,
+    keys: np.ndarray,
+    values: np.ndarray,
+    length: int,
+    scores: np.ndarray,
+    out: np.ndarray,
 ) -> None:
-    """softmax(q·k/√d) over the first `length` of keys (head_size, block_size), times the values."""
-    scale = np.float32(1 / np.sqrt(len(q)))
-    scores[:length] = ZERO
-    for d in range(len(q)):
-        qd, row = q[d] * scale, keys[d]
-        for t in range(length):
-            scores[t] += qd * row[t]
-    largest = scores[0]
+    """out[h] = softmax(q[h]·k/√d) over the first `length` characters, times their values."""
+    for t in range(-(-length // TILE)):
+        product_in_attention(q, h, keys[t], scores, t * TILE)
+    row = scores[h, :length]
+    scale = np.float32(1 / np.sqrt(q.shape[1]))
+    largest = row[0]
     for t in range(length):
-        largest = max(largest, scores[t])
+        largest = max(largest, row[t])
     total = ZERO
     for t in range(length):
-        scores[t] = np.exp(scores[t] - largest)
-        total += scores[t]
-    for d in range(len(out)):
-        row = values[d]
-        weighted = ZERO
-        for t in range(length):
-            weighted += scores[t] * row[t]
-        out[d] = weighted / total
+        row[t] = np.exp((row[t] - largest) * scale)
+        total += row[t]
+    for t in range(length):
+        row[t] /= total
+    for t in range(len(values)):
+        product_in_attention(scores, h, values[t, :length], out, t * TILE)
