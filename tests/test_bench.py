@@ -1,0 +1,72 @@
+"""The benchmarks run and say what they measured. How fast anything is, no test asks."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import browser
+import pytest
+
+from charlm import cli, presets
+from charlm.bench import load, training
+from charlm.corpus import Corpus
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="they look into /proc")
+
+
+@pytest.fixture
+def bench(capsys: pytest.CaptureFixture[str]):
+    def bench(*options: object) -> dict[str, list[str]]:
+        """The rows of all tables of a report, by what they begin with."""
+        assert cli.main(["bench", *map(str, options)]) == 0
+        rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()]
+        return {row[0]: row[1:] for row in rows if len(row) > 1}
+
+    return bench
+
+
+def test_generation(bench):
+    rows = bench("generation", "--rounds", 1)
+    speeds = [rows[way] for way in ("charlm.stream", "plain KV cache", "the lecture's loop", "the bound")]
+    speeds += [rows["one visitor"], rows["32 visitors together"]]
+    assert all(float(row[0].replace(",", "")) > 0 for row in speeds)
+    assert float(rows["ratio"][0]) > 0
+
+
+def test_load(bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(load, "CALM_SECONDS", 0)
+    rows = bench("load", "--visitors", 10, "--seconds", 1)
+    assert rows["errors"] == ["0"]
+
+
+def test_page(bench, monkeypatch: pytest.MonkeyPatch):
+    browser.skip_without_browser()
+    monkeypatch.setattr(load, "CALM_SECONDS", 0)
+    rows = bench("page", "--rounds", 1, "--visitors", 2, "--seconds", 5)
+    assert all(float(number) > 0 for number in rows["time to the first page, s"])
+    assert "write in Chromium" in rows["requests"][0]
+
+
+def test_fuzz(bench, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["bench", "fuzz", "--files", "50"]) == 0
+    assert "50 mutated files" in capsys.readouterr().out
+
+
+def test_training(bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, corpus: Corpus):
+    for name, steps in (("small", 4), ("bigram", 20)):
+        preset = presets.PRESETS[name]
+        shorter = replace(preset, options=replace(preset.options, steps=steps))
+        monkeypatch.setitem(presets.PRESETS, name, shorter)
+    text = tmp_path / "colours.txt"
+    text.write_text(corpus.text)
+    nanogpt = tmp_path / "nanoGPT"
+    (nanogpt / "data" / "shakespeare_char").mkdir(parents=True)
+    (nanogpt / "train.py").write_text("print('step 0: train loss 4.2, val loss 4.2')\n")
+    rows = bench("training", "--rounds", 1, "--data", text, "--nanogpt", nanogpt)
+    assert float(rows["nanoGPT's CPU recipe, whole run"][0]) >= 0
+    assert rows["4"] and rows["20"]
+    assert 0 < float(rows["ratio"][0])
+    with pytest.raises(training.CharlmError, match="is no clone of nanoGPT"):
+        training.nanogpt_seconds(tmp_path, corpus)
