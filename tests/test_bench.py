@@ -44,7 +44,7 @@ def test_load(bench, monkeypatch: pytest.MonkeyPatch):
 def test_page(bench, monkeypatch: pytest.MonkeyPatch):
     browser.skip_without_browser()
     monkeypatch.setattr(load, "CALM_SECONDS", 0)
-    rows = bench("page", "--rounds", 1, "--visitors", 2, "--seconds", 5)
+    rows = bench("page", "--rounds", 1, "--visitors", 2, "--seconds", 1)
     assert all(float(number) > 0 for number in rows["time to the first page, s"])
     assert "write in Chromium" in rows["requests"][0]
 
@@ -67,6 +67,6 @@ def test_training(bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, corpus
     rows = bench("training", "--rounds", 1, "--data", text, "--nanogpt", nanogpt)
     assert float(rows["nanoGPT's CPU recipe, whole run"][0]) >= 0
     assert rows["4"] and rows["20"]
-    assert 0 < float(rows["ratio"][0])
+    assert float(rows["ratio"][0]) > 0
     with pytest.raises(training.CharlmError, match="is no clone of nanoGPT"):
         training.nanogpt_seconds(tmp_path, corpus)
