@@ -34,6 +34,8 @@ runpy.run_path("app.py", run_name="__main__")
 """The app, but what visitors leave is forgotten after seconds, so that what is never forgotten shows."""
 CALM_SECONDS = 8
 """Long enough after the last visit for everything to be given back."""
+PATIENCE_SECONDS = 60
+"""How long a visitor waits for the answer to a request; what is written then comes bit by bit."""
 TEXT = "the cat sat on the mat and looked at the dog. " * 60
 WRITE, LEAVE, ATTEND, ENCODE, TRAIN = "write", "leave midway", "attention", "encode", "train"
 HABITS = [WRITE] * 6 + [LEAVE, ATTEND, ENCODE, TRAIN]
@@ -125,7 +127,7 @@ class _Visitor(threading.Thread):
 
     def __init__(self, url: str, habit: str, seed: int, outcome: Outcome):
         super().__init__(daemon=True)
-        self.client = Client(url, verbose=False)
+        self.client = Client(url, verbose=False, httpx_kwargs={"timeout": PATIENCE_SECONDS})
         self.habit, self.outcome = habit, outcome
         self.random = random.Random(seed)
         self.end = 0.0
@@ -162,11 +164,14 @@ class _Visitor(threading.Thread):
             seed=self.random.randrange(2**31),
             api_name="/generate",
         )
-        last = time.perf_counter()
-        for _ in job:
-            now = time.perf_counter()
-            self.outcome.gaps.append(now - last)
-            last = now
+        last, seen = time.perf_counter(), 0
+        # Not by iterating over the job: that never ends if the request itself fails.
+        while not job.done() or seen < len(job.outputs()):
+            time.sleep(0.01)
+            if len(job.outputs()) > seen:
+                now = time.perf_counter()
+                self.outcome.gaps.append(now - last)
+                last, seen = now, seen + 1
         written = len(job.result())
         if written != 500:
             raise RuntimeError(f"{written} characters instead of 500")
