@@ -49,7 +49,7 @@ def test_page(bench, monkeypatch: pytest.MonkeyPatch):
     assert "write in Chromium" in rows["requests"][0]
 
 
-def test_fuzz(bench, capsys: pytest.CaptureFixture[str]):
+def test_fuzz(capsys: pytest.CaptureFixture[str]):
     assert cli.main(["bench", "fuzz", "--files", "50"]) == 0
     assert "50 mutated files" in capsys.readouterr().out
 

@@ -32,7 +32,7 @@ def build(service: ModelService, tab: gr.Tab) -> gr.Dropdown:
     with gr.Row():
         with gr.Column(min_width=320):
             network = view("network_view", elem_id="inside-network")
-        with gr.Column(min_width=320, elem_id="inside-draw"):
+        with gr.Column(min_width=320):
             gr.Markdown("### What remains to draw from")
             temperature = gr.Slider(0, 2, 1, step=0.05, label="Temperature", elem_id="inside-temperature")
             top_k = gr.Slider(0, 65, 0, step=1, label="Top-k (0: all)", elem_id="inside-k")

@@ -31,7 +31,7 @@ function drawTiles(v) {
     return el("button", { type: "button", class: "tile", "data-head": `${layer}-${head}`, title: nameOf([layer, head]), onclick: () => open(layer, head) },
       canvas, el("span", { text: layer < 0 ? "average" : `${layer + 1}·${head + 1}` }));
   };
-  const heads = el("div", { class: "heads", style: `--layers: ${v.n_layer}; --heads: ${v.n_head}` });
+  const heads = el("div", { class: "heads", style: `--heads: ${v.n_head}` });
   for (let l = 0; l < v.n_layer; l++)
     for (let h = 0; h < v.n_head; h++) heads.append(tile(v.tiles[1 + l * v.n_head + h], l, h));
   tiles.replaceChildren(tile(v.tiles[0], -1, 0), heads);
