@@ -2,15 +2,57 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import time
+from collections.abc import Iterator
 from statistics import mean
 
+import httpx2 as httpx
 import pytest
 
+from charlm.batching import MAX_STREAMS
 from charlm.bench import load
+from charlm.ui import MAX_QUEUED
+from charlm.ui.guard import MAX_UNREAD
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+class App:
+    """The app, and a program that calls it, each time as somebody new."""
+
+    def __init__(self, url: str, pid: int):
+        self.pid = pid
+        self.api = httpx.Client(base_url=f"{url}gradio_api/", timeout=60)
+
+    def ask(self, function: str, *data: object) -> httpx.Response:
+        return self.api.post(f"call/{function}", json={"data": data})
+
+    def event(self, function: str, *data: object) -> str:
+        answer = self.ask(function, *data)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["event_id"]
+
+    def fetch(self, function: str, event: str) -> str:
+        return self.api.get(f"call/{function}/{event}").text
+
+    def megabytes(self) -> float:
+        os.kill(self.pid, signal.SIGUSR1)
+        time.sleep(1)
+        return load.megabytes(self.pid)
+
+    def call(self, function: str, *data: object) -> str:
+        return self.fetch(function, self.event(function, *data))
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[App]:
+    with load.serving("-c", load.SHORT_MEMORY) as (url, process):
+        yield App(url, process.pid)
+
+
 def test_twenty_visitors_for_twenty_seconds():
     outcome = load.measure(20, 20, load.HABITS)
     assert not outcome.errors
@@ -20,4 +62,44 @@ def test_twenty_visitors_for_twenty_seconds():
     # What a server keeps for its next visitors is bounded, whoever comes.
     assert outcome.after.threads <= outcome.before.threads + 20
     assert outcome.after.files <= outcome.before.files + 20
-    assert outcome.after.memory <= outcome.before.memory * 1.25
+    assert outcome.after.memory <= outcome.before.memory * 1.15
+
+
+def test_calls_leave_nothing_behind(app: App):
+    large = load.TEXT[:256], "gpt", 0, 0
+    for _ in range(5):
+        app.call("attention", *large)
+    before = app.megabytes()
+    for _ in range(50):
+        assert "event: complete" in app.call("attention", *large)
+    assert app.megabytes() < before + 50
+
+
+def test_answers_that_nobody_fetches_are_thrown_away(app: App):
+    half = MAX_UNREAD // 2 + 10
+    events = []
+    for _ in range(2):
+        events += [app.event("encode", "hii", "gpt") for _ in range(half)]
+        assert "[46, 47, 47]" in app.fetch("encode", events.pop())
+    assert "[46, 47, 47]" in app.call("encode", "hii", "gpt")
+    assert "Nobody fetched this answer" in app.fetch("encode", events[0])
+    assert "[46, 47, 47]" in app.fetch("encode", events[-1])
+
+
+def test_a_full_queue_says_so_and_empties_again(app: App):
+    for _ in range(20 * MAX_QUEUED):
+        answer = app.ask("attention", load.TEXT[:100], "gpt", 0, 0)
+        if answer.status_code != 200:
+            break
+    assert answer.status_code == 503
+    assert "Queue is full" in answer.text
+    while app.api.get("queue/status").json()["queue_size"]:
+        pass
+    assert "[46, 47, 47]" in app.call("encode", "hii", "gpt")
+
+
+def test_who_waits_for_his_text_keeps_nobody_from_other_things(app: App):
+    for _ in range(MAX_STREAMS + 20):
+        app.event("generate", "ROMEO:", "gpt", 0.8, 0, 1.0, 5000, 1)
+    assert "[46, 47, 47]" in app.call("encode", "hii", "gpt")
+    assert app.api.get("queue/status").json()["queue_size"] == 0

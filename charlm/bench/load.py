@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -26,12 +27,14 @@ from charlm.bench.report import machine, table
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHORT_MEMORY = """
-import runpy
+import ctypes, gc, runpy, signal
 from charlm import batching, runs, service
 runs.FORGET_AFTER_SECONDS, service.CLEANING_INTERVAL_SECONDS, batching.IDLE_SECONDS = 5, 1, 3
+signal.signal(signal.SIGUSR1, lambda *_: (gc.collect(), ctypes.CDLL(None).malloc_trim(0)))
 runpy.run_path("app.py", run_name="__main__")
 """
-"""The app, but what visitors leave is forgotten after seconds, so that what is never forgotten shows."""
+"""The app, but what visitors leave is forgotten after seconds, so that what is never forgotten shows, and
+at a signal the memory goes back that is free and only kept for later."""
 CALM_SECONDS = 8
 """Long enough after the last visit for everything to be given back."""
 PATIENCE_SECONDS = 60
@@ -105,7 +108,6 @@ def measure(visitors: int, seconds: float, habits: list[str], in_browser: bool =
         # Everything once: what is loaded at its first use is no leak.
         for habit in dict.fromkeys(habits):
             _Visitor(url, habit, seed=0, outcome=Outcome()).visit()
-        time.sleep(CALM_SECONDS)
         outcome.before = _resources(process.pid, Path(temporary))
         began = time.perf_counter()
         for visitor in everybody:
@@ -117,7 +119,6 @@ def measure(visitors: int, seconds: float, habits: list[str], in_browser: bool =
             visitor.join()
         outcome.seconds = time.perf_counter() - began
         outcome.written = [visitor.written for visitor in everybody if visitor.habit == WRITE]
-        time.sleep(CALM_SECONDS)
         outcome.after = _resources(process.pid, Path(temporary))
     return outcome
 
@@ -178,10 +179,12 @@ class _Visitor(threading.Thread):
         self.written += written
 
     def _leave(self) -> None:
-        job = self.client.submit("ROMEO:", max_new_chars=5000, api_name="/generate")
+        stranger = Client(self.client.src, verbose=False, httpx_kwargs={"timeout": PATIENCE_SECONDS})
+        job = stranger.submit("ROMEO:", max_new_chars=5000, api_name="/generate")
         while not job.outputs() and not job.done():
             time.sleep(0.05)
         job.cancel()
+        stranger.close()
 
     def _train(self) -> None:
         job = self.client.submit(TEXT, preset="bigram", steps=30, api_name="/train")
@@ -260,6 +263,10 @@ def megabytes(pid: int) -> float:
 
 
 def _resources(pid: int, temporary: Path) -> Resources:
+    """Once everything is given back."""
+    time.sleep(CALM_SECONDS)
+    os.kill(pid, signal.SIGUSR1)
+    time.sleep(1)
     return Resources(
         megabytes(pid),
         len(list(Path(f"/proc/{pid}/task").iterdir())),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from charlm.errors import CharlmError
+from charlm.explain import one_thread
 from charlm.models import AttentionLanguageModel, LanguageModel
 
 MAX_TEXT_CHARS = 10_000
@@ -37,6 +38,7 @@ class AttentionMaps:
     notes: list[str]
 
 
+@one_thread()
 def explain(model: LanguageModel, text: str) -> AttentionMaps:
     """The attention of `model` over the end of `text`, at most block_size characters.
 

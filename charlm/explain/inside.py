@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from charlm.explain import one_thread
 from charlm.explain.attention import readable
 from charlm.models import AttentionLanguageModel, LanguageModel
 from charlm.models.attention import DecoderBlock, Trace
@@ -63,6 +64,7 @@ def parts(model: LanguageModel, T: int) -> list[dict[str, Any]]:
     return rows
 
 
+@one_thread()
 @torch.no_grad()
 def lens(model: LanguageModel, text: str) -> tuple[str, list[Tensor], list[str]]:
     """The part of `text` that was read, the logits (vocab_size,) of the next character as they

@@ -30,6 +30,9 @@ REMEMBERED = {
 }
 """The controls whose settings survive a reload, by their elem_id."""
 
+MAX_QUEUED = 100
+"""How many calls wait, beside the texts and the runs, which have lines of their own."""
+
 __all__ = ["LAUNCH", "build_app"]
 
 
@@ -74,10 +77,19 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
         _remember_controls(app, kept)
         outputs = [looking.text, looking.model, tabs]
         generating.carry.click(_carry, generating.written, outputs, **HELPER)
-    return app
+    return app.queue(max_size=MAX_QUEUED)
 
 
 class _Page(gr.Blocks):
+    async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Forgets, after each call, what Gradio would keep to reopen a page as it was: all that every
+        session sent and was sent, and a call by a program is a session of its own."""
+        try:
+            return await super().process_api(*args, **kwargs)
+        finally:
+            if kwargs.get("state") is not None:
+                kwargs["state"].config_values.clear()
+
     def validate_inputs(self, block_fn: BlockFunction, inputs: list[Any]) -> None:
         """Tells a program that calls with too few arguments in a sentence; the page never does."""
         wanted = len(block_fn.inputs)

@@ -75,7 +75,7 @@ def build(service: ModelService) -> None:
                     yield written
                 if closed and not steps:
                     return
-                await asyncio.sleep(SECONDS_BETWEEN_UPDATES if written else 0.01)
+                await asyncio.sleep(SECONDS_BETWEEN_UPDATES if written or stream.place else 0.01)
         finally:
             stream.close()
 

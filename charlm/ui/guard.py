@@ -1,11 +1,14 @@
-"""What stands before Gradio's own routes: a bound on all uploads together, headers for safety, and a
-sentence for whoever calls what is not there."""
+"""What stands before Gradio's own routes: bounds on all uploads and on all answers that nobody fetches,
+headers for safety, and a sentence for whoever calls what is not there."""
 
 from __future__ import annotations
 
 import traceback
 from pathlib import Path
 
+from gradio.queueing import Queue
+from gradio.route_utils import FnIndexInferError
+from gradio.server_messages import ProcessCompletedMessage
 from gradio.utils import get_upload_folder
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -18,7 +21,11 @@ MAX_UPLOAD_BYTES = 4 * MAX_TEXT_CHARS
 MAX_UPLOADS = 1_000
 MAX_UPLOADED_BYTES = 500_000_000
 """How many may lie there together, and how large. Gradio deletes what is older than half an hour."""
+MAX_UNREAD = 100
+"""How many answers wait to be fetched by whoever asked: Gradio keeps all, and one may take 7 MB."""
 CALLS = ("/call/", "/queue/join")
+MISTAKES = (FnIndexInferError, LookupError, TypeError, ValueError)
+"""How Gradio, which looks names up and puts arguments in their places unchecked, takes a wrong call."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -31,6 +38,8 @@ class Guard:
 
     def __init__(self, app: ASGIApp):
         self.app = app
+        self.unread: dict[str, str] = {}
+        """The answers that wait, by their event and oldest first, and the session of each."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,16 +55,41 @@ class Guard:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
+        is_call = any(route in scope["path"] for route in CALLS)
+        if is_call:
+            self._bound_unread(scope["app"].get_blocks()._queue)
         refusal = _refusal(scope) if scope["path"].endswith("/upload") else None
         try:
             await (refusal or self.app)(scope, receive, send_with_headers)
-        except Exception as error:
-            # Gradio looks names up, and puts arguments in their places, without a thought of mistakes.
-            if begun or not any(route in scope["path"] for route in CALLS):
+        except MISTAKES as error:
+            if begun or not is_call:
                 raise
             traceback.print_exc()
             told = f"This call fits no function here ({str(error)[:200]}): /gradio_api/info lists them."
             await PlainTextResponse(told, 400)(scope, receive, send_with_headers)
+
+    def _bound_unread(self, queue: Queue) -> None:
+        """Puts a sentence in the place of the oldest of too many answers."""
+        messages, events = queue.pending_messages_per_session, queue.pending_event_ids_session
+        for session in events.keys() - messages.keys():
+            del events[session]
+        unread = {
+            event: session
+            for session, ids in events.items()
+            for event in ids
+            if event not in queue.event_ids_to_events
+        }
+        # What has waited before stands before what is new.
+        self.unread = {event: unread[event] for event in self.unread if event in unread} | unread
+        for event in list(self.unread)[:-MAX_UNREAD]:
+            session = self.unread.pop(event)
+            events[session].discard(event)
+            line = messages[session]
+            for message in [line.get_nowait() for _ in range(line.qsize())]:
+                if message.event_id != event:
+                    line.put_nowait(message)
+            told = {"error": "Nobody fetched this answer, so it was thrown away: please ask again."}
+            line.put_nowait(ProcessCompletedMessage(output=told, success=False, event_id=event))
 
 
 def _refusal(scope: Scope) -> PlainTextResponse | None:

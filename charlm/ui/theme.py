@@ -70,6 +70,9 @@ LAUNCH: dict[str, Any] = {
     "footer_links": ["api"],
     "mcp_server": True,
     "max_file_size": MAX_UPLOAD_BYTES,
+    # Above what the model service lets write and wait: it tells who waits his place in the line.
+    "max_threads": 200,
+    "run_history": False,
     "app_kwargs": {"middleware": [Middleware(Guard)]},
 }
 """What `launch` needs besides the app itself."""
