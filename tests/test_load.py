@@ -9,8 +9,10 @@ import time
 from collections.abc import Iterator
 from statistics import mean
 
+import browser
 import httpx2 as httpx
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 from charlm.batching import MAX_STREAMS
 from charlm.bench import load
@@ -24,7 +26,7 @@ class App:
     """The app, and a program that calls it, each time as somebody new."""
 
     def __init__(self, url: str, pid: int):
-        self.pid = pid
+        self.url, self.pid = url, pid
         self.api = httpx.Client(base_url=f"{url}gradio_api/", timeout=60)
 
     def ask(self, function: str, *data: object) -> httpx.Response:
@@ -98,8 +100,14 @@ def test_a_full_queue_says_so_and_empties_again(app: App):
     assert "[46, 47, 47]" in app.call("encode", "hii", "gpt")
 
 
-def test_who_waits_for_his_text_keeps_nobody_from_other_things(app: App):
+def test_who_waits_for_his_text_is_told_and_keeps_nobody_from_other_things(app: App):
+    browser.skip_without_browser()
     for _ in range(MAX_STREAMS + 20):
         app.event("generate", "ROMEO:", "gpt", 0.8, 0, 1.0, 5000, 1)
     assert "[46, 47, 47]" in app.call("encode", "hii", "gpt")
     assert app.api.get("queue/status").json()["queue_size"] == 0
+    with sync_playwright() as p:
+        page = p.chromium.launch(executable_path=browser.CHROMIUM, args=browser.ARGUMENTS).new_page()
+        page.goto(app.url)
+        page.locator("#start").click()
+        expect(page.locator("#written")).to_contain_text("in line", timeout=30_000)
