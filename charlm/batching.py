@@ -209,7 +209,7 @@ class _Group:
         self.active: list[Stream] = []
         self.joining: Stream | None = None
         self.slots = 1
-        self.drawn = np.empty(0, np.int64)
+        self.drawn: np.ndarray = np.empty(0, np.int64)
         self.sampler: Sampler | None = None
 
     @cached_property

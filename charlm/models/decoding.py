@@ -77,7 +77,7 @@ class AttentionDecoder(Decoder):
         self._vocab_size, self._block_size = config.vocab_size, config.block_size
         half = config.head_size // 2
         self._frequencies = 10_000.0 ** -(np.arange(half) / half)
-        self._lengths = np.zeros(slots, np.int64)
+        self._lengths: np.ndarray = np.zeros(slots, np.int64)
         """How many characters each text has."""
         heads, tile = (slots, config.n_layer, config.n_head), kernel.TILE
         key_tiles, value_tiles = (-(-size // tile) for size in (config.block_size, config.head_size))
