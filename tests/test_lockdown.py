@@ -92,16 +92,17 @@ def test_the_events_of_the_page_outlive_a_scanner(nonsense: Any, url: str):
     assert Client(url, verbose=False).predict("hii", api_name="/encode") == [46, 47, 47]
 
 
-def test_uploads_are_limited_in_size(url: str):
+def test_what_is_sent_is_limited_in_size(url: str):
     status, _ = upload(url, "large.txt", b"a" * (MAX_UPLOAD_BYTES + 1))
     assert status == 413
     # What is announced as larger still is refused before it is sent.
     connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=30)
     announced = {"Content-Length": "99999999999"}, {"Transfer-Encoding": "chunked"}
-    for headers, refusal in zip(announced, (413, 411), strict=True):
-        connection.request("POST", "/gradio_api/upload", headers=headers)
-        assert connection.getresponse().status == refusal
-        connection.close()
+    for route in ("upload", "call/encode", "queue/join", "run/encode", "cancel"):
+        for headers, refusal in zip(announced, (413, 411), strict=True):
+            connection.request("POST", f"/gradio_api/{route}", headers=headers)
+            assert connection.getresponse().status == refusal
+            connection.close()
     status, body = upload(url, "small.txt", b"a" * 1000)
     assert status == 200
     # The route that the other test tries does give what was uploaded through it.

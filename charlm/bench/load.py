@@ -68,6 +68,8 @@ class Outcome:
     refusals: list[str] = field(default_factory=list)
     written: list[int] = field(default_factory=list)
     gaps: list[float] = field(default_factory=list)
+    during: list[float] = field(default_factory=list)
+    """Memory in megabytes, after a tenth of the time and after nine tenths."""
     before: Resources | None = None
     after: Resources | None = None
 
@@ -93,6 +95,7 @@ def report(outcome: Outcome) -> str:
     for name in ("memory", "threads", "files", "temporary"):
         before, after = getattr(outcome.before, name), getattr(outcome.after, name)
         rows.append((f"{name}, before and after", f"{before:.0f}, {after:.0f}"))
+    rows.append(("memory after a tenth and nine tenths", ", ".join(f"{m:.0f}" for m in outcome.during)))
     return table((f"load for {outcome.seconds:.0f} s", "value"), rows)
 
 
@@ -113,10 +116,19 @@ def measure(visitors: int, seconds: float, habits: list[str], in_browser: bool =
         for visitor in everybody:
             visitor.end = began + seconds
             visitor.start()
+
+        def sample() -> None:
+            for part in (0.1, 0.9):
+                time.sleep(max(0.0, began + part * seconds - time.perf_counter()))
+                outcome.during.append(_memory(process.pid))
+
+        sampling = threading.Thread(target=sample)
+        sampling.start()
         if in_browser:
             _in_browser(url, began + seconds, outcome)
         for visitor in everybody:
             visitor.join()
+        sampling.join()
         outcome.seconds = time.perf_counter() - began
         outcome.written = [visitor.written for visitor in everybody if visitor.habit == WRITE]
         outcome.after = _resources(process.pid, Path(temporary))
@@ -262,13 +274,18 @@ def megabytes(pid: int) -> float:
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
+def _memory(pid: int) -> float:
+    """In megabytes, without what is free and only kept for later."""
+    os.kill(pid, signal.SIGUSR1)
+    time.sleep(1)
+    return megabytes(pid)
+
+
 def _resources(pid: int, temporary: Path) -> Resources:
     """Once everything is given back."""
     time.sleep(CALM_SECONDS)
-    os.kill(pid, signal.SIGUSR1)
-    time.sleep(1)
     return Resources(
-        megabytes(pid),
+        _memory(pid),
         len(list(Path(f"/proc/{pid}/task").iterdir())),
         len(list(Path(f"/proc/{pid}/fd").iterdir())),
         sum(1 for _ in temporary.rglob("*")),

@@ -1,5 +1,5 @@
-"""What stands before Gradio's own routes: bounds on all uploads and on all answers that nobody fetches,
-headers for safety, and a sentence for whoever calls what is not there."""
+"""What stands before Gradio's own routes: bounds on what is sent, on all uploads together and on all answers
+that nobody fetches, headers for safety, and a sentence for whoever calls what is not there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from charlm.runs import MAX_TEXT_CHARS
 
 MAX_UPLOAD_BYTES = 4 * MAX_TEXT_CHARS
-"""The largest file: a text of four bytes a character. A request brings one, and some bytes around it."""
+"""The largest file or text, of four bytes a character. A request brings one, and some bytes around it."""
 MAX_UPLOADS = 1_000
 MAX_UPLOADED_BYTES = 500_000_000
 """How many may lie there together, and how large. Gradio deletes what is older than half an hour."""
@@ -58,9 +58,8 @@ class Guard:
         is_call = any(route in scope["path"] for route in CALLS)
         if is_call:
             self._bound_unread(scope["app"].get_blocks()._queue)
-        refusal = _refusal(scope) if scope["path"].endswith("/upload") else None
         try:
-            await (refusal or self.app)(scope, receive, send_with_headers)
+            await (_refusal(scope) or self.app)(scope, receive, send_with_headers)
         except MISTAKES as error:
             if begun or not is_call:
                 raise
@@ -93,12 +92,15 @@ class Guard:
 
 
 def _refusal(scope: Scope) -> PlainTextResponse | None:
+    if scope["method"] != "POST":
+        return None
     length = Headers(scope=scope).get("content-length", "")
-    if scope["method"] == "POST" and not length.isdecimal():
-        return PlainTextResponse("An upload must tell its length.", 411)
-    if length.isdecimal() and int(length) > MAX_UPLOAD_BYTES + 100_000:
-        return PlainTextResponse(f"A file may have {MAX_UPLOAD_BYTES:,} bytes.", 413)
-    lying = [path.stat().st_size for path in Path(get_upload_folder()).rglob("*") if path.is_file()]
-    if len(lying) > MAX_UPLOADS or sum(lying) > MAX_UPLOADED_BYTES:
-        return PlainTextResponse("Too many files were uploaded lately: please try again later.", 507)
+    if not length.isdecimal():
+        return PlainTextResponse("A request must tell its length.", 411)
+    if int(length) > MAX_UPLOAD_BYTES + 100_000:
+        return PlainTextResponse(f"A file or a text may have {MAX_UPLOAD_BYTES:,} bytes.", 413)
+    if scope["path"].endswith("/upload"):
+        lying = [path.stat().st_size for path in Path(get_upload_folder()).rglob("*") if path.is_file()]
+        if len(lying) > MAX_UPLOADS or sum(lying) > MAX_UPLOADED_BYTES:
+            return PlainTextResponse("Too many files were uploaded lately: please try again later.", 507)
     return None
