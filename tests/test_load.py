@@ -90,13 +90,13 @@ def test_answers_that_nobody_fetches_are_thrown_away(app: App):
 
 def test_a_full_queue_says_so_and_empties_again(app: App):
     for _ in range(20 * MAX_QUEUED):
-        answer = app.ask("attention", load.TEXT[:100], "gpt", 0, 0)
+        answer = app.ask("attention", load.TEXT[:150], "gpt", 0, 0)
         if answer.status_code != 200:
             break
     assert answer.status_code == 503
     assert "Queue is full" in answer.text
     while app.api.get("queue/status").json()["queue_size"]:
-        pass
+        time.sleep(0.1)
     assert "[46, 47, 47]" in app.call("encode", "hii", "gpt")
 
 
