@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -40,11 +38,6 @@ class App:
     def fetch(self, function: str, event: str) -> str:
         return self.api.get(f"call/{function}/{event}").text
 
-    def megabytes(self) -> float:
-        os.kill(self.pid, signal.SIGUSR1)
-        time.sleep(1)
-        return load.megabytes(self.pid)
-
     def call(self, function: str, *data: object) -> str:
         return self.fetch(function, self.event(function, *data))
 
@@ -71,10 +64,10 @@ def test_calls_leave_nothing_behind(app: App):
     large = load.TEXT[:256], "gpt", 0, 0
     for _ in range(5):
         app.call("attention", *large)
-    before = app.megabytes()
+    before = load.memory(app.pid)
     for _ in range(50):
         assert "event: complete" in app.call("attention", *large)
-    assert app.megabytes() < before + 50
+    assert load.memory(app.pid) < before + 50
 
 
 def test_answers_that_nobody_fetches_are_thrown_away(app: App):

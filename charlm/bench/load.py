@@ -120,7 +120,7 @@ def measure(visitors: int, seconds: float, habits: list[str], in_browser: bool =
         def sample() -> None:
             for part in (0.1, 0.9):
                 time.sleep(max(0.0, began + part * seconds - time.perf_counter()))
-                outcome.during.append(_memory(process.pid))
+                outcome.during.append(memory(process.pid))
 
         sampling = threading.Thread(target=sample)
         sampling.start()
@@ -140,7 +140,7 @@ class _Visitor(threading.Thread):
 
     def __init__(self, url: str, habit: str, seed: int, outcome: Outcome):
         super().__init__(daemon=True)
-        self.client = Client(url, verbose=False, httpx_kwargs={"timeout": PATIENCE_SECONDS})
+        self.client = _client(url)
         self.habit, self.outcome = habit, outcome
         self.random = random.Random(seed)
         self.end = 0.0
@@ -191,7 +191,7 @@ class _Visitor(threading.Thread):
         self.written += written
 
     def _leave(self) -> None:
-        stranger = Client(self.client.src, verbose=False, httpx_kwargs={"timeout": PATIENCE_SECONDS})
+        stranger = _client(self.client.src)
         job = stranger.submit("ROMEO:", max_new_chars=5000, api_name="/generate")
         while not job.outputs() and not job.done():
             time.sleep(0.05)
@@ -203,6 +203,10 @@ class _Visitor(threading.Thread):
         state = job.result()["state"]
         if state != "done":
             raise RuntimeError(f"the run is {state}")
+
+
+def _client(url: str) -> Client:
+    return Client(url, verbose=False, httpx_kwargs={"timeout": PATIENCE_SECONDS})
 
 
 def _in_browser(url: str, end: float, outcome: Outcome) -> None:
@@ -274,8 +278,8 @@ def megabytes(pid: int) -> float:
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
-def _memory(pid: int) -> float:
-    """In megabytes, without what is free and only kept for later."""
+def memory(pid: int) -> float:
+    """What `megabytes` gives for an app with `SHORT_MEMORY`, without what is free and only kept for later."""
     os.kill(pid, signal.SIGUSR1)
     time.sleep(1)
     return megabytes(pid)
@@ -285,7 +289,7 @@ def _resources(pid: int, temporary: Path) -> Resources:
     """Once everything is given back."""
     time.sleep(CALM_SECONDS)
     return Resources(
-        _memory(pid),
+        memory(pid),
         len(list(Path(f"/proc/{pid}/task").iterdir())),
         len(list(Path(f"/proc/{pid}/fd").iterdir())),
         sum(1 for _ in temporary.rglob("*")),

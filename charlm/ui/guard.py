@@ -56,7 +56,7 @@ class Guard:
             await send(message)
 
         is_call = any(route in scope["path"] for route in CALLS)
-        if is_call:
+        if is_call and scope["method"] == "POST":
             self._bound_unread(scope["app"].get_blocks()._queue)
         try:
             await (_refusal(scope) or self.app)(scope, receive, send_with_headers)
