@@ -8,10 +8,10 @@
 
 from charlm.checkpoints import load
 from charlm.corpus import Corpus, get_batch, load_corpus
+from charlm.engine.sampling import Step, stream
 from charlm.errors import CharlmError
-from charlm.evaluation import evaluate
-from charlm.sampling import Step, stream
 from charlm.tokenizer import CharTokenizer, UnknownCharacterError
+from charlm.training.evaluation import evaluate
 
 __all__ = [
     "CharTokenizer",

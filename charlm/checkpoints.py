@@ -22,39 +22,16 @@ from safetensors.torch import save as save_tensors
 
 from charlm.errors import CharlmError
 from charlm.files import write_atomically
-from charlm.models import (
-    AttentionConfig,
-    AttentionLanguageModel,
-    BigramConfig,
-    BigramLanguageModel,
-    LanguageModel,
-)
+from charlm.models import ARCHITECTURES, LanguageModel
 from charlm.tokenizer import CharTokenizer
 
-CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
+HERE = Path(__file__).resolve().parent
+CHECKPOINTS = HERE / "trained" if (HERE / "trained").is_dir() else HERE.parent / "checkpoints"
+"""The models that come with charlm: a wheel has them inside the package, a checkout beside it."""
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT = "charlm 1"
-MAX_WEIGHTS_BYTES = 200_000_000
-MAX_CONFIG_BYTES = 4_000_000
-
-ARCHITECTURES: dict[str, tuple[type, type[LanguageModel]]] = {
-    "bigram": (BigramConfig, BigramLanguageModel),
-    "attention": (AttentionConfig, AttentionLanguageModel),
-}
-
-
-def build(architecture: str, tokenizer: CharTokenizer, sizes: dict[str, Any], seed: int) -> LanguageModel:
-    """A new model of `architecture` with random weights, the same for the same seed.
-
-    `sizes` are the fields of its configuration but `vocab_size`. Raises `CharlmError` if they do
-    not fit together.
-    """
-    config_type, model_type = ARCHITECTURES[architecture]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = model_type(config_type(vocab_size=tokenizer.vocab_size, **sizes))
-    model.tokenizer = tokenizer
-    return model
+FILE_LIMITS = {CONFIG: 4_000_000, WEIGHTS: 200_000_000}
+"""The files of a checkpoint, and the most bytes that each may have."""
 
 
 def save(model: LanguageModel, record: dict[str, Any], folder: Path) -> None:
@@ -67,7 +44,7 @@ def save(model: LanguageModel, record: dict[str, Any], folder: Path) -> None:
     the two cannot leave a pair that loads wrongly. Raises `CharlmError` if writing fails.
     """
     weights = save_tensors({name: t.half().contiguous() for name, t in model.state_dict().items()})
-    architecture = next(name for name, (_, t) in ARCHITECTURES.items() if isinstance(model, t))
+    architecture = next(name for name, kind in ARCHITECTURES.items() if isinstance(model, kind))
     description = {
         "format": FORMAT,
         "architecture": architecture,
@@ -105,7 +82,7 @@ def find(name: str | os.PathLike[str], revision: str | None = None) -> Path:
 
     target = hub.repo_id(str(name))
     if target is not None:
-        return hub.download(target, revision)
+        return hub.download(target, FILE_LIMITS, revision)
     raise CharlmError(
         f"There is no checkpoint {str(name)!r:.200}: it is neither one of {', '.join(names()) or 'none'} "
         f"nor a folder or zip file with a {CONFIG}, nor USER/MODEL on the Hub."
@@ -122,8 +99,8 @@ def load(name: str | os.PathLike[str], revision: str | None = None) -> LanguageM
     """
     path = find(name, revision)
     description = read_description(path)
-    config_type, model_type = ARCHITECTURES[description["architecture"]]
-    weights = _read(path, WEIGHTS, MAX_WEIGHTS_BYTES)
+    model_type = ARCHITECTURES[description["architecture"]]
+    weights = _read(path, WEIGHTS)
     weights_path = path / WEIGHTS
     if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
         raise CharlmError(f"{weights_path} is damaged or belongs to another {CONFIG}: its sha256 differs.")
@@ -133,7 +110,7 @@ def load(name: str | os.PathLike[str], revision: str | None = None) -> LanguageM
         raise CharlmError(f"{weights_path} is not a whole safetensors file ({error}).") from error
     try:
         tokenizer = CharTokenizer(description["vocab"])
-        config = config_type(**description["config"])
+        config = model_type.config_type(**description["config"])
         if config.vocab_size != tokenizer.vocab_size:
             raise CharlmError(
                 f"its vocabulary has {tokenizer.vocab_size} characters, not {config.vocab_size}."
@@ -159,8 +136,8 @@ def pack(folder: Path, path: Path) -> None:
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, limit in ((CONFIG, MAX_CONFIG_BYTES), (WEIGHTS, MAX_WEIGHTS_BYTES)):
-            archive.writestr(name, _read(folder, name, limit))
+        for name in FILE_LIMITS:
+            archive.writestr(name, _read(folder, name))
     write_atomically(path, buffer.getvalue())
 
 
@@ -171,7 +148,7 @@ def read_description(checkpoint: Path) -> dict[str, Any]:
     """
     path = checkpoint / CONFIG
     try:
-        description = json.loads(_read(checkpoint, CONFIG, MAX_CONFIG_BYTES))
+        description = json.loads(_read(checkpoint, CONFIG))
     except (ValueError, RecursionError) as error:
         raise CharlmError(f"{path} is not JSON ({error}).") from error
     types = {
@@ -186,13 +163,22 @@ def read_description(checkpoint: Path) -> dict[str, Any]:
     for key, kind in types.items():
         if not isinstance(description.get(key), kind):
             raise CharlmError(f"{path} lacks its {key}, or it is of the wrong kind.")
+    _name_the_gpt(description)
     if description["architecture"] not in ARCHITECTURES:
         raise CharlmError(f"{path} names an unknown architecture, {description['architecture']!r}.")
     return description
 
 
-def _read(checkpoint: Path, name: str, limit: int) -> bytes:
-    """The file `name` of a folder or zip file, never more of it than `limit` bytes."""
+def _name_the_gpt(description: dict[str, Any]) -> None:
+    """Until version 0.1 the GPT was an "attention" model whose configuration had `decoder` set."""
+    config = description["config"]
+    if description["architecture"] == "attention" and isinstance(config.get("decoder"), bool):
+        description["architecture"] = "gpt" if config.pop("decoder") else "attention"
+
+
+def _read(checkpoint: Path, name: str) -> bytes:
+    """The file `name` of a folder or zip file. Raises `CharlmError` if it is missing or too large."""
+    limit = FILE_LIMITS[name]
     try:
         if checkpoint.is_dir():
             with (checkpoint / name).open("rb") as file:

@@ -7,7 +7,6 @@ Exit codes: 0 done, 1 a request that cannot be carried out (one sentence on stde
 from __future__ import annotations
 
 import argparse
-import base64
 import importlib
 import json
 import shlex
@@ -16,32 +15,21 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
-from charlm import checkpoints, distributed
+from charlm import checkpoints
 from charlm.corpus import load_corpus
+from charlm.engine.sampling import stream
 from charlm.errors import CharlmError
-from charlm.evaluation import evaluate
-from charlm.presets import PRESETS
-from charlm.sampling import stream
 from charlm.tokenizer import CharTokenizer
-from charlm.training import Evaluation, Progress, Trainer
+from charlm.training import distributed, presets
+from charlm.training.evaluation import evaluate
+from charlm.training.trainer import Evaluation, Progress, Trainer
 
 STATE = "training.safetensors"
-SIZES = {"block_size": int, "n_layer": int, "n_head": int, "n_embd": int, "dropout": float}
-OPTIONS = {
-    "steps": int,
-    "seconds": float,
-    "batch_size": int,
-    "learning_rate": float,
-    "eval_interval": int,
-    "seed": int,
-}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -89,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         )
 
     sub = command("train", _train, "Train a model on a text.", "train small --data book.txt --out my-model")
-    sub.add_argument("preset", choices=PRESETS, help="which model, with its recipe")
+    sub.add_argument("preset", choices=presets.PRESETS, help="which model, with its recipe")
     data(sub)
     sub.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to keep the checkpoint")
     sub.add_argument(
@@ -101,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         help="print each step as a line of JSON; stop when standard input closes",
     )
     sub.add_argument("--compile", action="store_true", help="use torch.compile (needs a C++ compiler)")
-    for name, kind in (SIZES | OPTIONS).items():
+    for name, kind in (presets.SIZES | presets.OPTIONS).items():
         sub.add_argument(
             "--" + name.replace("_", "-"), type=kind, metavar="N", help="instead of the preset's"
         )
@@ -145,20 +133,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(args: argparse.Namespace) -> None:
-    preset = PRESETS[args.preset]
-    given = {name: value for name, value in vars(args).items() if value is not None}
-    allowed = {f.name for f in fields(checkpoints.ARCHITECTURES[preset.architecture][0])}
-    for name in SIZES:
-        if name in given and name not in allowed:
-            raise CharlmError(f"A {args.preset} model has no {name}.")
-    sizes = preset.sizes | {name: given[name] for name in SIZES if name in given}
-    options = replace(preset.options, **{name: given[name] for name in OPTIONS if name in given})
-
+    changeable = presets.SIZES | presets.OPTIONS
+    changes = {name: value for name, value in vars(args).items() if name in changeable and value is not None}
+    recipe = presets.recipe(args.preset, changes)
     corpus = load_corpus(args.data)
     tokenizer = CharTokenizer.from_text(corpus.text)
-    model = checkpoints.build(preset.architecture, tokenizer, sizes, options.seed)
     with distributed.process_group():
-        _run(Trainer(model, corpus, options, compiled=args.compile), args)
+        _run(Trainer(recipe.model(tokenizer), corpus, recipe.options, compiled=args.compile), args)
 
 
 def _run(trainer: Trainer, args: argparse.Namespace) -> None:
@@ -178,7 +159,7 @@ def _run(trainer: Trainer, args: argparse.Namespace) -> None:
             bar.update(progress.step - bar.n)
             bar.set_postfix_str(f"loss {progress.batch_loss:.3f}, {progress.chars_per_second:,.0f} chars/s")
             if args.events:
-                print(json.dumps(_event(progress)), flush=True)
+                print(json.dumps(progress.event()), flush=True)
             elif progress.evaluation is not None:
                 trainer.save(state)
                 bar.write(_evaluation_text(progress, progress.evaluation), file=sys.stderr)
@@ -218,25 +199,6 @@ def _evaluation_text(progress: Progress, losses: Evaluation) -> str:
         f"step {progress.step}: train {losses.train_loss:.4f}, val {losses.val_loss:.4f} "
         f"({progress.seconds:.0f} s)\n{losses.sample}\n"
     )
-
-
-def _event(progress: Progress) -> dict[str, Any]:
-    event: dict[str, Any] = {
-        "step": progress.step,
-        "done": progress.done,
-        "seconds": progress.seconds,
-        "chars_per_second": progress.chars_per_second,
-    }
-    if progress.evaluation is None:
-        return event
-    losses, maps = progress.evaluation, progress.evaluation.attention
-    event |= {"train_loss": losses.train_loss, "val_loss": losses.val_loss, "sample": losses.sample}
-    if maps is not None:
-        # Bytes from 0 to 255, (n_layer, n_head, T, T): as much as a small picture can show.
-        data = (255 * maps).round().to(torch.uint8).numpy().tobytes()
-        event["attention"] = {"shape": list(maps.shape), "bytes": base64.b64encode(data).decode()}
-        event["watched"] = losses.watched
-    return event
 
 
 @contextmanager
@@ -281,20 +243,20 @@ def _sample(args: argparse.Namespace) -> None:
 
 
 def _push(args: argparse.Namespace) -> None:
-    from charlm import hub
+    from charlm import publish
 
-    url = hub.push(args.name, args.target, args.private)
+    url = publish.push(args.name, args.target, args.private)
     print(json.dumps({"url": url}) if args.json else url)
 
 
 def _deploy(args: argparse.Namespace) -> None:
-    from charlm import hub
+    from charlm import publish
 
     if args.dry_run:
-        files = hub.space_files()
+        files = publish.space_files()
         print(json.dumps({"files": files}) if args.json else "\n".join(files))
         return
-    url = hub.deploy(args.target, args.private)
+    url = publish.deploy(args.target, args.private)
     print(json.dumps({"url": url}) if args.json else url)
 
 

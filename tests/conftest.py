@@ -7,16 +7,16 @@ import hub_server  # isort: skip  (first: it points huggingface_hub, when import
 from collections.abc import Iterator
 from pathlib import Path
 
-import browser
 import pytest
 import torch
 
 import charlm
 from charlm import checkpoints
+from charlm.bench.serving import serving
 from charlm.corpus import Corpus
-from charlm.models import LanguageModel
+from charlm.models import LanguageModel, build
 from charlm.tokenizer import CharTokenizer
-from charlm.training import Trainer, TrainingOptions
+from charlm.training.trainer import Trainer, TrainingOptions
 
 # Models this small are slower on two threads than on one.
 torch.set_num_threads(1)
@@ -38,9 +38,9 @@ def tokenizer(corpus: Corpus) -> CharTokenizer:
     return CharTokenizer.from_text(corpus.text)
 
 
-def make_model(tokenizer: CharTokenizer, **sizes: object) -> LanguageModel:
-    decoder = {"block_size": 16, "n_layer": 2, "n_head": 2, "n_embd": 16, "decoder": True}
-    return checkpoints.build("attention", tokenizer, decoder | sizes, seed=1)
+def make_model(tokenizer: CharTokenizer, architecture: str = "gpt", **sizes: object) -> LanguageModel:
+    small = {"block_size": 16, "n_layer": 2, "n_head": 2, "n_embd": 16}
+    return build(architecture, tokenizer, small | sizes, seed=1)
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +71,8 @@ def gpt() -> LanguageModel:
 @pytest.fixture(scope="session")
 def url() -> Iterator[str]:
     """The address of the app, started as its user starts it."""
-    yield from browser.serve()
+    with serving("app.py") as (url, _):
+        yield url
 
 
 @pytest.fixture

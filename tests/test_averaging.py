@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from charlm.averaging import Head, average_loop, average_softmax, average_tril, tril_weights
+from charlm.ui.averaging.numbers import Head, average_loop, average_softmax, average_tril, tril_weights
 
 
 def test_the_first_three_versions_agree():

@@ -9,22 +9,28 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import browser
 import numpy as np
 import pytest
 import torch
+from hub_server import TOKEN, HubServer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import charlm
-from charlm import CharlmError, averaging, checkpoints, cli, corpus, estimate, evaluation, hub
-from charlm.explain import attention, bigram, inside, tokens
-from charlm.explain import averaging as averaging_tab
-from charlm.models import LanguageModel
-from charlm.runs import check_text
-from charlm.sampling import SamplingOptions, next_char_probs
-from charlm.service import ModelService
+from charlm import CharlmError, cli, corpus, publish
+from charlm.bench.serving import ROOT
+from charlm.engine.sampling import SamplingOptions, next_char_probs
+from charlm.hub import download, repo_id
+from charlm.models import LanguageModel, build
+from charlm.service import estimate, limits
+from charlm.service.models import ModelService
 from charlm.tokenizer import CharTokenizer
+from charlm.training import evaluation, presets
+from charlm.ui.attention import numbers as attention
+from charlm.ui.averaging import numbers as averaging
+from charlm.ui.bigram import numbers as bigram
+from charlm.ui.inside import numbers as inside
+from charlm.ui.tokens import numbers as tokens
 
 MEGABYTE = "To be, or not to be. " * 50_000
 NASTY = [
@@ -114,23 +120,30 @@ def test_next_char_probs(logits, temperature, top_k, top_p):
 @given(texts, texts)
 def test_names_of_models_are_never_paths(name: str, revision: str):
     assert answer(charlm.load, name, revision) is None
-    assert hub.repo_id(name) is None or hub.repo_id(name).count("/") == 1
+    assert repo_id(name) is None or repo_id(name).count("/") == 1
 
 
 @many
-@given(texts, texts)
-def test_the_hub_is_not_asked_for_what_is_no_name(name: str, target: str):
-    for function in (hub.push, hub.model_card):
-        assert answer(function, name, target) is None
-    assert answer(hub.deploy, target) is None
-    assert answer(hub.download, target) is None
+@given(texts | st.sampled_from(["ann/model", "ann/mo del", "ann", "ann/model/more", "-ann/model"]))
+def test_the_hub_is_not_asked_for_what_is_no_name(hub: HubServer, checkpoint: Path, target: str):
+    """With a model and a token that are right, so that the name alone can be wrong."""
+    hub.repos.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_TOKEN", TOKEN)
+        is_name = repo_id(target) == target
+        assert (answer(publish.model_card, str(checkpoint), target) is not None) == is_name
+        for function in (lambda: publish.push(str(checkpoint), target), lambda: publish.deploy(target)):
+            assert (answer(function) is not None) == is_name
+            assert list(hub.repos) == [target] * is_name
+            hub.repos.clear()
+    assert answer(download, target, {"config.json": 10**6}) is None
 
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[ModelService]:
     service = ModelService()
     yield service
-    service.runs.close()
+    service.close()
 
 
 @many
@@ -138,8 +151,8 @@ def service() -> Iterator[ModelService]:
 def test_the_model_service(service: ModelService, name, prompt, length, temperature):
     for function in (service.info, service.get, service.pack):
         assert answer(function, name) is None
-    assert not service.is_own(name)
-    assert service.names(name) == service.names()
+    assert service.find(name) is None
+    assert service.own_names(name) == []
     options = answer(SamplingOptions, length, temperature)
     if options is not None:
         stream = answer(service.stream, "bigram", prompt, options)
@@ -153,13 +166,47 @@ def test_the_model_service(service: ModelService, name, prompt, length, temperat
         assert answer(add) is None
 
 
+VALID_RUN = {
+    "name": "m",
+    "preset": "small",
+    "sizes": {"n_layer": 1},
+    "steps": 5,
+    "seconds": 5.0,
+    "text": "ab\n" * 2000,
+}
+ALLOWED_RUN: dict[str, Callable[[Any], bool]] = {
+    "name": lambda name: bool(name.strip()) and len(name) <= limits.MAX_NAME_CHARS and "\ud800" not in name,
+    "preset": lambda preset: preset in limits.TRAINABLE,
+    "sizes": lambda sizes: all(1 <= n <= limits.SIZE_LIMITS["n_layer"] for n in sizes.values()),
+    "steps": lambda steps: 1 <= steps <= limits.MAX_STEPS,
+    "seconds": lambda seconds: 1 <= seconds <= limits.MAX_RUN_SECONDS,
+}
+
+
 @many
-@given(texts, texts, whole, numbers, texts)
-def test_runs_that_make_no_sense_are_not_begun(service: ModelService, name, preset, steps, seconds, text):
-    sizes = {"n_layer": steps}
-    start = service.runs.start
-    assert answer(start, "ann", name, preset, sizes, steps=steps, seconds=seconds, text=text) is None
-    assert answer(start, "ann", name, "small", {"n_layer": -1}, steps=steps, text=text) is None
+@given(
+    st.one_of(
+        st.tuples(st.just("name"), texts),
+        st.tuples(st.just("preset"), texts | st.sampled_from(list(presets.PRESETS))),
+        st.tuples(st.just("sizes"), st.dictionaries(st.just("n_layer"), whole)),
+        st.tuples(st.just("steps"), whole),
+        st.tuples(st.just("seconds"), numbers),
+        st.tuples(st.just("text"), texts),
+    )
+)
+def test_runs_that_make_no_sense_are_not_begun(service: ModelService, change: tuple[str, Any]):
+    """One thing at a time is wrong, so that nothing else can be what is refused."""
+    service.runs.max_running = 0
+    field, value = change
+    request = VALID_RUN | {field: value}
+    if request["preset"] in ("bigram", "attention", "multi-head"):
+        request["sizes"] = {}
+    run = answer(service.runs.start, "ann", **request)
+    if field in ALLOWED_RUN:
+        assert (run is not None) == ALLOWED_RUN[field](value)
+    if run is not None:
+        service.runs.stop("ann")
+        assert run.state == "stopped"
 
 
 @settings(many, max_examples=15)
@@ -193,7 +240,7 @@ def test_corpus_paths(path: str):
 @many
 @given(texts, whole)
 def test_texts_to_train_on(text: str, block_size: int):
-    vocab_size = answer(check_text, text, max(1, block_size))
+    vocab_size = answer(limits.check_corpus, text, max(1, block_size))
     assert vocab_size is None or vocab_size == len(set(text))
 
 
@@ -210,7 +257,7 @@ def test_explaining_functions(trained: LanguageModel, text, block_size, batch_si
     answer(tokens.explain, text, trained.tokenizer, batch_size, block_size, seed)
     maps = answer(attention.explain, trained, text)
     assert maps is None or np.allclose(maps.weights.sum(-1), 1, atol=1e-5)
-    answer(averaging_tab.explain, block_size, batch_size, seed)
+    answer(averaging.explain, block_size, batch_size, seed)
     read = answer(inside.lens, trained, text)
     assert read is None or len(read[1]) == trained.config.n_layer + 1
 
@@ -223,10 +270,16 @@ def test_next_chars_of_the_bigram(char: str, temperature: float):
 
 
 @many
-@given(texts, st.dictionaries(st.sampled_from(["n_layer", "n_embd", "n_head", "block_size"]), whole))
+@given(
+    texts | st.sampled_from(list(presets.PRESETS)),
+    st.dictionaries(st.sampled_from(["n_layer", "n_embd", "n_head", "block_size"]), whole),
+)
 def test_estimates(preset: str, sizes: dict[str, int]):
-    answer(estimate.parameter_count, preset, sizes, 65)
-    answer(estimate.seconds_per_step, "small", sizes, 65)
+    for name in (preset, "small"):
+        recipe = answer(presets.recipe, name, sizes)
+        if recipe is not None:
+            assert recipe.parameter_count() > 0
+            assert estimate.seconds_per_step(recipe) > 0
 
 
 def test_mutated_checkpoints_are_refused_or_work():
@@ -240,7 +293,7 @@ def test_mutated_checkpoints_are_refused_or_work():
 def test_a_checkpoint_whose_sizes_are_no_numbers_is_refused(checkpoint: Path):
     for sizes in ({"block_size": {}}, {"block_size": True}, {"block_size": 2.0}, {"block_size": 10**9}):
         with pytest.raises(CharlmError, match="block_size must be from 1 to 4096"):
-            checkpoints.build("bigram", CharTokenizer("ab"), sizes, seed=1)
+            build("bigram", CharTokenizer("ab"), sizes, seed=1)
 
 
 def test_losses_of_short_texts(trained: LanguageModel):
@@ -261,8 +314,8 @@ def is_kept(path: Path) -> bool:
 
 def files() -> dict[str, float]:
     """Everything of the project that a request might change."""
-    kept = [p for folder in ("charlm", "checkpoints") for p in (browser.ROOT / folder).rglob("*")]
-    kept += browser.ROOT.iterdir()
+    kept = [p for folder in ("charlm", "checkpoints") for p in (ROOT / folder).rglob("*")]
+    kept += ROOT.iterdir()
     return {str(p): p.stat().st_mtime for p in kept if is_kept(p)}
 
 

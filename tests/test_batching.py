@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from charlm import CharlmError, batching, checkpoints, stream
-from charlm.batching import Batcher, Stream
-from charlm.models import LanguageModel
-from charlm.sampling import SamplingOptions, prompt_ids
+from charlm import CharlmError, stream
+from charlm.engine.decoding import AttentionRunner, runner_for
+from charlm.engine.sampling import SamplingOptions, prompt_ids
+from charlm.models import LanguageModel, build
+from charlm.service import batching, limits
+from charlm.service.batching import Batcher, Stream
 
 SETTINGS = [
     SamplingOptions(60, temperature=0.8, seed=1),
@@ -69,7 +70,7 @@ def test_a_late_comer_does_not_wait(batcher: Batcher):
 
 
 def test_who_leaves_makes_room(batcher: Batcher, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(batching, "MAX_STREAMS", 2)
+    monkeypatch.setattr(limits, "MAX_STREAMS", 2)
     endless = [submit(batcher, "A", SamplingOptions(10**9, seed=i)) for i in range(2)]
     waiting = [submit(batcher, "B", SamplingOptions(5, seed=i)) for i in range(3)]
     for s in endless:
@@ -84,8 +85,8 @@ def test_who_leaves_makes_room(batcher: Batcher, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_full_line_is_refused(batcher: Batcher, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(batching, "MAX_STREAMS", 1)
-    monkeypatch.setattr(batching, "MAX_WAITING", 2)
+    monkeypatch.setattr(limits, "MAX_STREAMS", 1)
+    monkeypatch.setattr(limits, "MAX_WAITING_STREAMS", 2)
     endless = submit(batcher, "A", SamplingOptions(10**9))
     assert endless.take(timeout=60)
     waiting = [submit(batcher, "B", SamplingOptions(3)) for _ in range(2)]
@@ -108,13 +109,13 @@ def test_shares_are_fair(batcher: Batcher):
 
 
 def test_two_texts_of_the_bigram(batcher: Batcher):
-    batcher.model = checkpoints.build("bigram", batcher.model.tokenizer, {}, seed=1)
+    batcher.model = build("bigram", batcher.model.tokenizer, {}, seed=1)
     streams = [submit(batcher, "A", o) for o in SETTINGS]
     assert [text_of(s) for s in streams] == [alone(batcher.model, "A", o) for o in SETTINGS]
 
 
 def test_a_failure_ends_the_texts_it_befell_and_no_more(batcher: Batcher, monkeypatch: pytest.MonkeyPatch):
-    bigram = checkpoints.build("bigram", batcher.model.tokenizer, {}, seed=1)
+    bigram = build("bigram", batcher.model.tokenizer, {}, seed=1)
     other = batcher.submit(bigram, [0], SamplingOptions(10**9, seed=1))
     endless = submit(batcher, "A", SamplingOptions(10**9, seed=1))
     assert endless.take(timeout=60)
@@ -123,7 +124,7 @@ def test_a_failure_ends_the_texts_it_befell_and_no_more(batcher: Batcher, monkey
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(batcher.model.decoder()), "step", broken)
+        patch.setattr(AttentionRunner, "step", broken)
         with pytest.raises(CharlmError, match="press Generate again"):
             list(endless)
     other.take()
@@ -144,7 +145,6 @@ def test_when_the_worker_dies_it_is_told_and_the_next_text_is_written(batcher: B
     worker.join(timeout=30)
     assert not worker.is_alive()
     assert len(list(submit(batcher, "A", SamplingOptions(5, seed=1)))) == 5
-    assert batcher.call(sum, [1, 2]) == 3
 
 
 def test_an_idle_worker_goes_and_comes_back(batcher: Batcher, monkeypatch: pytest.MonkeyPatch):
@@ -157,11 +157,28 @@ def test_an_idle_worker_goes_and_comes_back(batcher: Batcher, monkeypatch: pytes
     assert len(list(submit(batcher, "A", SamplingOptions(5)))) == 5
 
 
-def test_calls_are_computed_between_steps(batcher: Batcher):
-    writing = submit(batcher, "A", SamplingOptions(10**9, seed=1))
-    assert batcher.call(threading.current_thread).name == "charlm-batcher"
-    assert batcher.call(lambda: batcher.call(sum, [1, 2])) == 3
-    with pytest.raises(ZeroDivisionError):
-        batcher.call(lambda: 1 / 0)
-    writing.take()
-    assert writing.take(timeout=60)
+def test_an_idle_moment_leaves_the_weights_packed(batcher: Batcher, monkeypatch: pytest.MonkeyPatch):
+    packed = []
+
+    def counting(model: LanguageModel, slots: int):
+        packed.append(model)
+        return runner_for(model, slots)
+
+    monkeypatch.setattr(batching, "runner_for", counting)
+    for seed in (1, 2):
+        together = [submit(batcher, "A", SamplingOptions(5, seed=seed + i)) for i in range(3)]
+        assert [len(list(s)) for s in together] == [5, 5, 5]
+        time.sleep(0.2)
+    assert packed == [batcher.model]
+
+
+def test_weights_that_nobody_uses_do_not_stay_packed(batcher: Batcher, monkeypatch: pytest.MonkeyPatch):
+    """Also while somebody writes with another model."""
+    monkeypatch.setattr(batching, "IDLE_SECONDS", 0.05)
+    bigram = build("bigram", batcher.model.tokenizer, {}, seed=1)
+    endless = batcher.submit(bigram, [0], SamplingOptions(10**9, seed=1))
+    assert len(list(submit(batcher, "A", SamplingOptions(5)))) == 5
+    end = time.monotonic() + 30
+    while batcher.model in batcher._groups and time.monotonic() < end:
+        endless.take(timeout=0.05)
+    assert list(batcher._groups) == [bigram]

@@ -9,9 +9,10 @@ from pathlib import Path
 import browser
 import pytest
 
-from charlm import cli, presets
+from charlm import cli
 from charlm.bench import load, training
 from charlm.corpus import Corpus
+from charlm.training import presets
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="they look into /proc")
 

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from conftest import make_model
 
-from charlm import CharlmError, Corpus, checkpoints, evaluate
-from charlm.evaluation import bigram_counts, counted_bigram_loss
-from charlm.models import LanguageModel
+from charlm import CharlmError, Corpus, evaluate
+from charlm.models import LanguageModel, build
 from charlm.tokenizer import CharTokenizer
+from charlm.training.evaluation import bigram_counts, counted_bigram_loss
 
 
 @pytest.mark.parametrize("length", [2, 16, 17, 18, 100, 16 * 40 + 1])
@@ -47,7 +47,7 @@ def test_counted_bigram_is_the_best_table():
 
 def test_the_counted_loss_is_what_evaluate_gives_for_that_table(corpus: Corpus, tokenizer: CharTokenizer):
     train, val = corpus.split(tokenizer)
-    model = checkpoints.build("bigram", tokenizer, {}, seed=1)
+    model = build("bigram", tokenizer, {}, seed=1)
     counts = bigram_counts(train, tokenizer.vocab_size) + 1
     with torch.no_grad():
         model.token_embedding_table.weight.copy_((counts / counts.sum(1, keepdim=True)).log())

@@ -10,11 +10,16 @@ from conftest import make_model
 from torch import nn
 
 import charlm
-from charlm import Corpus, checkpoints
+from charlm import Corpus
 from charlm.errors import CharlmError
-from charlm.explain import attention, averaging, bigram, inside, tokens
-from charlm.models import LanguageModel
+from charlm.models import LanguageModel, build
+from charlm.models.trace import trace
 from charlm.tokenizer import CharTokenizer
+from charlm.ui.attention import numbers as attention
+from charlm.ui.averaging import numbers as averaging
+from charlm.ui.bigram import numbers as bigram
+from charlm.ui.inside import numbers as inside
+from charlm.ui.tokens import numbers as tokens
 
 TEXT = "First Citizen:\nBefore we proceed any further, hear me speak.\n"
 
@@ -62,9 +67,9 @@ def test_tokens_show_the_nearest_that_can_be_shown(text: str, note: str):
 
 @pytest.fixture
 def counted_bigram(corpus: Corpus, tokenizer: CharTokenizer) -> LanguageModel:
-    from charlm.training import Trainer, TrainingOptions
+    from charlm.training.trainer import Trainer, TrainingOptions
 
-    model = checkpoints.build("bigram", tokenizer, {}, seed=1)
+    model = build("bigram", tokenizer, {}, seed=1)
     trainer = Trainer(model, corpus, TrainingOptions(steps=3, eval_blocks=2))
     list(trainer.run())
     trained = trainer.average.rounded()
@@ -92,14 +97,16 @@ def test_bigram_tables_are_what_their_lines_give(counted_bigram: LanguageModel, 
 
 @pytest.mark.parametrize("version", [1, 2, 3, 4])
 @pytest.mark.parametrize("T", [1, 6, 16])
-def test_averages_are_what_their_lines_give(version: int, T: int):
+def test_averages_are_what_their_code_gives(version: int, T: int):
     shown = averaging.explain(version, T, seed=3)
-    got = run(averaging.LINES[version], T=T, C=averaging.C, seed=3)
-    for name, rows in shown["matrices"].items():
-        if name in got:
-            matrix = torch.tensor([[-math.inf if v is None else v for v in row] for row in rows])
-            assert torch.allclose(matrix, got[name], atol=1e-6), name
-    assert {"x", "out"} <= shown["matrices"].keys() & got.keys()
+    got = run(averaging.code(version), Tensor=torch.Tensor, math=math)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(3)
+        x = torch.randn(T, averaging.C)
+        average = {1: "average_loop", 2: "average_tril", 3: "average_softmax"}
+        out = got["Head"](averaging.C, averaging.C)(x) if version == 4 else got[average[version]](x[None])[0]
+    assert torch.allclose(torch.tensor(shown["matrices"]["x"]), x)
+    assert torch.allclose(torch.tensor(shown["matrices"]["out"]), out, atol=1e-6)
     assert max(shown["differences"].values()) < 1e-6
 
 
@@ -119,8 +126,8 @@ def test_timing_compares_both_versions():
 
 def test_attention_maps(trained: LanguageModel):
     maps = attention.explain(trained, "The sea is")
-    got = trained.attention(torch.tensor([trained.tokenizer.encode("The sea is")]))
-    assert torch.equal(maps.weights, got[0][:, 0]) and torch.equal(maps.scores, got[1][:, 0])
+    traced = trace(trained, torch.tensor([trained.tokenizer.encode("The sea is")]))
+    assert torch.equal(maps.weights, traced.weights[:, 0]) and torch.equal(maps.scores, traced.scores[:, 0])
     assert maps.weights.shape == (2, 2, 10, 10)
     assert maps.notes == []
 
@@ -132,13 +139,13 @@ def test_attention_shows_the_end_of_a_long_text_and_drops_unknown_characters(tra
     with pytest.raises(CharlmError, match="nothing to look at"):
         attention.explain(trained, "é")
     with pytest.raises(CharlmError, match="no attention"):
-        attention.explain(checkpoints.build("bigram", trained.tokenizer, {}, seed=1), "The")
+        attention.explain(build("bigram", trained.tokenizer, {}, seed=1), "The")
 
 
 STAGES = [
-    {"decoder": True},
-    {"decoder": False, "n_layer": 1, "n_head": 1},
-    {"decoder": False, "n_layer": 2, "n_head": 4},
+    {"architecture": "gpt"},
+    {"architecture": "attention", "n_layer": 1, "n_head": 1},
+    {"architecture": "attention", "n_layer": 2, "n_head": 4},
 ]
 
 
@@ -146,7 +153,7 @@ STAGES = [
 def test_the_parts_hold_all_parameters(sizes: dict[str, object], tokenizer: CharTokenizer):
     model = make_model(tokenizer, **sizes)
     assert sum(p["parameters"] for p in inside.parts(model, 5)) == model.parameter_count()
-    bigram_model = checkpoints.build("bigram", tokenizer, {}, seed=1)
+    bigram_model = build("bigram", tokenizer, {}, seed=1)
     assert sum(p["parameters"] for p in inside.parts(bigram_model, 5)) == bigram_model.parameter_count()
 
 

@@ -11,33 +11,27 @@ import sys
 import time
 from pathlib import Path
 
-import browser
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from charlm import checkpoints
+from charlm.bench.serving import ROOT, serving
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send")
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_sigterm_ends_streams_and_training_at_once(tmp_path: Path):
-    environment = os.environ | {"TMPDIR": str(tmp_path), "GRADIO_SERVER_PORT": str(browser.free_port())}
-    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment)
-    url = f"http://127.0.0.1:{environment['GRADIO_SERVER_PORT']}/"
-    browser.wait_until_up(url, process)
-    client = Client(url, verbose=False)
-    training = client.submit("the cat sat. " * 500, steps=5000, api_name="/train")
-    writing = client.submit("ROMEO:", max_new_chars=5000, api_name="/generate")
-    while not training.outputs() or training.outputs()[-1]["state"] != "running":
-        time.sleep(0.1)
-    while not writing.outputs():
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    start = time.monotonic()
-    process.wait(timeout=10)
-    assert time.monotonic() - start < 10
+    with serving("app.py", TMPDIR=str(tmp_path)) as (url, process):
+        client = Client(url, verbose=False)
+        training = client.submit("the cat sat. " * 500, steps=5000, api_name="/train")
+        writing = client.submit("ROMEO:", max_new_chars=5000, api_name="/generate")
+        while not training.outputs() or training.outputs()[-1]["state"] != "running":
+            time.sleep(0.1)
+        while not writing.outputs():
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=10)
     assert not list(tmp_path.glob("charlm-*"))
 
 
@@ -118,13 +112,8 @@ def test_a_read_only_checkout_and_a_deleted_checkpoint(tmp_path: Path):
     for path in (*checkout.rglob("*"), checkout, home):
         path.chmod(0o555 if path.is_dir() else 0o444)
     try:
-        environment = os.environ | {"GRADIO_SERVER_PORT": str(browser.free_port()), "HOME": str(home)}
-        environment |= {"TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [*_as_somebody(), sys.executable, "app.py"]
-        process = subprocess.Popen(command, cwd=checkout, env=environment)
-        try:
-            url = f"http://127.0.0.1:{environment['GRADIO_SERVER_PORT']}/"
-            browser.wait_until_up(url, process)
+        environment = {"HOME": str(home), "TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+        with serving("app.py", cwd=checkout, before=_as_somebody(), **environment) as (url, _):
             client = Client(url, verbose=False)
             assert len(client.predict("ROMEO:", max_new_chars=20, api_name="/generate")) == 20
             checkout.chmod(0o755)
@@ -135,9 +124,6 @@ def test_a_read_only_checkout_and_a_deleted_checkpoint(tmp_path: Path):
                 client.predict("To be", "attention", 0, 0, api_name="/attention")
             assert [m["name"] for m in client.predict(api_name="/models")] == ["gpt", "bigram"]
             assert len(client.predict("ROMEO:", max_new_chars=20, api_name="/generate")) == 20
-        finally:
-            process.terminate()
-            process.wait(timeout=10)
     finally:
         for path in (checkout, *checkout.rglob("*")):
             path.chmod(0o755)

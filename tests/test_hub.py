@@ -10,10 +10,9 @@ import torch
 from hub_server import TOKEN, HubServer, Repo
 
 import charlm
-from charlm import CharlmError, checkpoints
-from charlm import hub as charlm_hub
+from charlm import CharlmError, checkpoints, publish
 from charlm.models import LanguageModel
-from charlm.service import ModelService
+from charlm.service.models import ModelService
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def same(a: LanguageModel, b: LanguageModel) -> bool:
 
 
 def test_push_then_load(hub: HubServer, token: None, checkpoint: Path, trained: LanguageModel):
-    url = charlm_hub.push(str(checkpoint), "ann/pushed", private=True)
+    url = publish.push(str(checkpoint), "ann/pushed", private=True)
     assert url.startswith(hub.url)
     repo = hub.repos["ann/pushed"]
     assert repo.private
@@ -94,22 +93,22 @@ def test_not_one_of_our_models(hub: HubServer):
 
 
 def test_a_model_too_large_is_not_downloaded(hub: HubServer, published: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(checkpoints, "MAX_WEIGHTS_BYTES", 100)
+    monkeypatch.setitem(checkpoints.FILE_LIMITS, checkpoints.WEIGHTS, 100)
     with pytest.raises(CharlmError, match="larger than 100 bytes"):
         charlm.load(published)
 
 
 def test_without_a_token_nothing_is_pushed(hub: HubServer, checkpoint: Path):
     with pytest.raises(CharlmError, match="token"):
-        charlm_hub.push(str(checkpoint), "ann/model")
+        publish.push(str(checkpoint), "ann/model")
     with pytest.raises(CharlmError, match="token"):
-        charlm_hub.deploy("ann/space")
+        publish.deploy("ann/space")
     assert not hub.repos
 
 
 def test_names_that_are_none(hub: HubServer, checkpoint: Path, token: None):
     with pytest.raises(CharlmError, match="write USER/NAME"):
-        charlm_hub.push(str(checkpoint), "ann/mo del")
+        publish.push(str(checkpoint), "ann/mo del")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +134,7 @@ def test_a_connection_cut_in_the_middle_of_a_file(hub: HubServer, published: str
 def test_a_visitor_brings_a_public_model(hub: HubServer, token: None, published: str, trained: LanguageModel):
     service = ModelService()
     name = service.add_from_hub("ann", f"https://hub.example/{published}")
-    assert service.names("ann")[0] == name
+    assert service.own_names("ann") == [name]
     assert service.info(name).title == published
     assert same(service.get(name), trained)
     hub.repos[published].private = True
@@ -146,20 +145,20 @@ def test_a_visitor_brings_a_public_model(hub: HubServer, token: None, published:
     ):
         with pytest.raises(CharlmError, match=message):
             service.add_from_hub("bob", address)
-    service.runs.close()
+    service.close()
 
 
 def test_deploy(hub: HubServer, token: None):
-    files = charlm_hub.space_files()
-    assert {"app.py", "README.md", "requirements.txt", "charlm/ui/train.py"} <= set(files)
+    files = publish.space_files()
+    assert {"app.py", "README.md", "requirements.txt", "charlm/ui/train/tab.py"} <= set(files)
     assert "checkpoints/gpt/model.safetensors" in files
     assert not any(f.startswith(("tests", ".", "shared")) or "__pycache__" in f for f in files)
-    url = charlm_hub.deploy("ann/space", private=True)
+    url = publish.deploy("ann/space", private=True)
     assert url.endswith("spaces/ann/space")
     repo = hub.repos["ann/space"]
     assert repo.settings["sdk"] == "gradio"
     assert repo.private
     assert sorted(repo.commits[repo.refs["main"]]) == files
     repo.commit({"charlm/gone.py": b"old", "NOTES.md": b"kept"})
-    charlm_hub.deploy("ann/space")
+    publish.deploy("ann/space")
     assert sorted(repo.commits[repo.refs["main"]]) == sorted([*files, "NOTES.md"])

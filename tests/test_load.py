@@ -12,10 +12,11 @@ import httpx2 as httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from charlm.batching import MAX_STREAMS
 from charlm.bench import load
+from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS, serving
+from charlm.service.limits import MAX_STREAMS
 from charlm.ui import MAX_QUEUED
-from charlm.ui.guard import MAX_UNREAD
+from charlm.ui.unread import MAX_UNREAD
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
@@ -44,7 +45,7 @@ class App:
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[App]:
-    with load.serving("-c", load.SHORT_MEMORY) as (url, process):
+    with serving("-c", load.SHORT_MEMORY) as (url, process):
         yield App(url, process.pid)
 
 
@@ -100,7 +101,7 @@ def test_who_waits_for_his_text_is_told_and_keeps_nobody_from_other_things(app: 
     assert "[46, 47, 47]" in app.call("encode", "hii", "gpt")
     assert app.api.get("queue/status").json()["queue_size"] == 0
     with sync_playwright() as p:
-        page = p.chromium.launch(executable_path=browser.CHROMIUM, args=browser.ARGUMENTS).new_page()
+        page = p.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS).new_page()
         page.goto(app.url)
         page.locator("#start").click()
         expect(page.locator("#written")).to_contain_text("in line", timeout=30_000)

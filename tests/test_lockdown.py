@@ -10,11 +10,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import browser
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from charlm.bench.serving import ROOT
 from charlm.ui.guard import HEADERS, MAX_UPLOAD_BYTES, MAX_UPLOADED_BYTES
 
 SECRET = "what no visitor may read"
@@ -42,7 +42,7 @@ def upload(url: str, name: str, data: bytes) -> tuple[int, bytes]:
 def test_no_file_can_be_fetched(route: str, url: str, tmp_path: Path):
     secret = tmp_path / "secret.txt"
     secret.write_text(SECRET)
-    inside = [browser.ROOT / name for name in ("app.py", "checkpoints/gpt/config.json", "charlm/hub.py")]
+    inside = [ROOT / name for name in ("app.py", "checkpoints/gpt/config.json", "charlm/hub.py")]
     ways = ["/etc/passwd", "../../../../../../etc/passwd", "..%2f..%2f..%2f..%2fetc%2fpasswd", "//etc/passwd"]
     ways += [str(secret), *map(str, inside), "app.py", "checkpoints/gpt/config.json", ".git/config"]
     ways += [f"file://{secret}", "http://127.0.0.1:1/"]
@@ -136,7 +136,7 @@ def test_an_upload_stays_in_its_folder(url: str):
     if status == 200:
         (path,) = json.loads(body)
         assert ".." not in path and Path(path).name == "evil.txt"
-    assert not list(browser.ROOT.rglob("evil.txt"))
+    assert not list(ROOT.rglob("evil.txt"))
 
 
 def test_a_visitor_cannot_name_the_model_of_another(url: str):

@@ -8,21 +8,23 @@ import torch
 import torch.nn.functional as F
 from conftest import make_model
 
-from charlm import CharlmError, checkpoints
-from charlm.models import AttentionConfig, LanguageModel
+from charlm import CharlmError
+from charlm.engine.decoding import runner_for
+from charlm.models import AttentionConfig, GPTConfig, LanguageModel, build
+from charlm.models.trace import trace
 from charlm.tokenizer import CharTokenizer
 
 STAGES = {
-    "single head": {"n_layer": 1, "n_head": 1, "decoder": False},
-    "multi-head": {"n_layer": 1, "n_head": 4, "decoder": False},
-    "decoder": {"n_layer": 3, "n_head": 2, "decoder": True, "dropout": 0.2},
+    "single head": {"architecture": "attention", "n_layer": 1, "n_head": 1},
+    "multi-head": {"architecture": "attention", "n_layer": 1, "n_head": 4},
+    "gpt": {"architecture": "gpt", "n_layer": 3, "n_head": 2, "dropout": 0.2},
 }
 
 
 @pytest.fixture(params=[*STAGES, "bigram"])
 def model(request: pytest.FixtureRequest, tokenizer: CharTokenizer) -> LanguageModel:
     if request.param == "bigram":
-        return checkpoints.build("bigram", tokenizer, {"block_size": 16}, seed=1)
+        return build("bigram", tokenizer, {"block_size": 16}, seed=1)
     return make_model(tokenizer, **STAGES[request.param])
 
 
@@ -68,27 +70,30 @@ def test_decoding_gives_the_same_logits(model: LanguageModel):
     x = random_ids(model)
     logits, _ = model(x)
     ids = x.numpy()
-    decoder = model.decoder(slots=3)
-    assert close(decoder.read(1, ids[0, :3]), logits[0, 2])
-    assert close(decoder.read(0, ids[1, :7]), logits[1, 6])
+    runner = runner_for(model, slots=3)
+    assert close(runner.prefill(1, ids[0, :3]), logits[0, 2])
+    assert close(runner.prefill(0, ids[1, :7]), logits[1, 6])
     for t in range(3, 7):
-        stepped = decoder.step(np.array([ids[1, t + 4], ids[0, t]]))
+        stepped = runner.step(np.array([ids[1, t + 4], ids[0, t]]))
         assert close(stepped, torch.stack((logits[1, t + 4], logits[0, t])))
-    decoder.move(1, 0)
+    runner.move(1, 0)
     for t in range(7, 16):
-        assert close(decoder.step(ids[0, t : t + 1]), logits[0, t : t + 1])
+        assert close(runner.step(ids[0, t : t + 1]), logits[0, t : t + 1])
 
 
 def test_what_a_text_gets_does_not_depend_on_its_neighbours(model: LanguageModel):
     """To the bit, also between reading at once and step by step: a seed gives one text."""
     ids = random_ids(wake(model), B=5, T=16).numpy()
-    together = model.decoder(slots=5)
+    together = runner_for(model, slots=5)
     for slot in range(5):
-        together.read(slot, ids[slot, :1])
+        together.prefill(slot, ids[slot, :1])
     for t in range(1, 16):
         logits = together.step(ids[:, t])
     for slot in range(5):
-        assert np.array_equal(model.decoder().read(0, ids[slot]), logits[slot])
+        assert np.array_equal(
+            runner_for(model).prefill(0, ids[slot]),
+            logits[slot],
+        )
 
 
 @pytest.mark.parametrize("stage", ["single head", "multi-head"])
@@ -98,17 +103,18 @@ def test_beyond_block_size_one_layer_decodes_as_if_it_saw_the_last_block(
     """With one layer the keys hold nothing older than themselves: the ring buffer must be exact."""
     model = wake(make_model(tokenizer, **STAGES[stage]))
     x = random_ids(model, B=1, T=50)
-    decoder = model.decoder()
-    decoder.read(0, x[0, :15].numpy())
+    runner = runner_for(model)
+    runner.prefill(0, x[0, :15].numpy())
     for t in range(15, 50):
-        logits = decoder.step(x[:, t].numpy())
+        logits = runner.step(x[:, t].numpy())
         assert close(logits, model(x[:, t - 15 : t + 1])[0][:, -1]), t
 
 
 def test_attention_weights_and_scores(tokenizer: CharTokenizer):
-    model = wake(make_model(tokenizer, **STAGES["decoder"]))
+    model = wake(make_model(tokenizer, **STAGES["gpt"]))
     x = random_ids(model)
-    weights, scores = model.attention(x)
+    traced = trace(model, x)
+    weights, scores = traced.weights, traced.scores
     assert weights.shape == scores.shape == (3, 2, 2, 16, 16)
     assert torch.allclose(weights.sum(-1), torch.ones(3, 2, 2, 16), atol=1e-6)
     assert weights.triu(1).count_nonzero() == 0
@@ -118,14 +124,11 @@ def test_attention_weights_and_scores(tokenizer: CharTokenizer):
 
 def test_explaining_runs_the_same_computation(tokenizer: CharTokenizer):
     """The path that keeps the weights and the fast one must not drift apart."""
-    from charlm.models.attention import Trace
-
-    model = wake(make_model(tokenizer, **STAGES["decoder"]))
+    model = wake(make_model(tokenizer, **STAGES["gpt"]))
     x = random_ids(model)
-    trace = Trace()
-    assert torch.allclose(model.run(x, trace=trace), model.run(x), atol=1e-4)
-    assert len(trace.residual) == 4
-    assert torch.allclose(model.unembed(trace.residual[-1]), model(x)[0], atol=1e-4)
+    residual = trace(model, x).residual
+    assert len(residual) == 4
+    assert torch.allclose(model.unembed(residual[-1]), model(x)[0], atol=1e-4)
 
 
 def test_a_block_of_more_than_block_size_is_refused(tokenizer: CharTokenizer):
@@ -139,12 +142,13 @@ def test_a_block_of_more_than_block_size_is_refused(tokenizer: CharTokenizer):
     [{"n_embd": 10, "n_head": 4}, {"n_layer": 0}, {"block_size": 10**12}, {"dropout": 1.0}, {"n_embd": -2}],
 )
 def test_impossible_sizes_are_refused(sizes: dict[str, float]):
-    with pytest.raises(CharlmError):
-        AttentionConfig(vocab_size=65, **sizes)
+    for config_type in (AttentionConfig, GPTConfig):
+        with pytest.raises(CharlmError):
+            config_type(vocab_size=65, **sizes)
 
 
 def test_bigram_is_one_table(tokenizer: CharTokenizer):
-    model = checkpoints.build("bigram", tokenizer, {}, seed=1)
+    model = build("bigram", tokenizer, {}, seed=1)
     assert [tuple(p.shape) for p in model.parameters()] == [(tokenizer.vocab_size,) * 2]
     assert torch.allclose(model.probabilities().sum(1), torch.ones(tokenizer.vocab_size))
 

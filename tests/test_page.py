@@ -10,8 +10,13 @@ import browser
 import pytest
 
 import charlm
-from charlm import estimate
-from charlm.explain import attention, averaging, bigram, inside, tokens
+from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS
+from charlm.training import presets
+from charlm.ui.attention import numbers as attention
+from charlm.ui.averaging import numbers as averaging
+from charlm.ui.bigram import numbers as bigram
+from charlm.ui.inside import numbers as inside
+from charlm.ui.tokens import numbers as tokens
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = playwright.expect
@@ -23,7 +28,7 @@ Page = playwright.Page
 def chromium() -> Iterator[playwright.Browser]:
     browser.skip_without_browser()
     with playwright.sync_playwright() as p:
-        yield p.chromium.launch(executable_path=browser.CHROMIUM, args=browser.ARGUMENTS)
+        yield p.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
 
 
 @pytest.fixture
@@ -271,7 +276,7 @@ def test_a_generated_text_is_carried_to_the_attention_tab(page: Page):
     page.locator("#start").click()
     expect(page.locator("#written .status")).to_have_text(re.compile("^300 characters"))
     written = "ROMEO:" + "".join(page.locator("#written .ch").all_text_contents())
-    page.locator("#carry").click()
+    page.locator("#show-attention").click()
     expect(page.locator("#attention-text textarea")).to_have_value(written)
     block_size = charlm.load("gpt").config.block_size
     expect(page.locator("#attention-chars .ch")).to_have_count(block_size)
@@ -358,9 +363,8 @@ def test_train_tab(page: Page, corpus: charlm.Corpus, tmp_path: Path):
     page.get_by_text("Sizes").click()
     for size, value in {"block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 32}.items():
         set_number(page, f"train-{size}", str(value))
-    parameters = estimate.parameter_count(
-        "small", {"block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 32}, 65
-    )
+    sizes = {"block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 32}
+    parameters = presets.recipe("small", sizes).parameter_count()
     expect(page.locator("#train-forecast")).to_contain_text(f"{parameters:,} parameters")
     page.locator("#train-text textarea").fill(corpus.text)
     set_number(page, "train-amount", "5000")

@@ -11,12 +11,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import browser
 import pytest
 
 from charlm import cli
+from charlm.bench.serving import ROOT, serving
 
-README = (browser.ROOT / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 
 
@@ -33,12 +33,13 @@ def app() -> Iterator[str]:
             s.bind(("127.0.0.1", 7860))
         except OSError:
             pytest.skip("port 7860 is taken")
-    yield from browser.serve(7860)
+    with serving("app.py", port=7860) as (url, _):
+        yield url
 
 
-def run(*command: str, cwd: Path = browser.ROOT) -> str:
+def run(*command: str, cwd: Path = ROOT) -> str:
     environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    environment["PYTHONPATH"] = str(browser.ROOT)
+    environment["PYTHONPATH"] = str(ROOT)
     result = subprocess.run(
         command, capture_output=True, text=True, encoding="utf-8", timeout=300, env=environment, cwd=cwd
     )

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from charlm import CharlmError, checkpoints, corpus, runs
+from charlm import CharlmError, checkpoints, corpus
 from charlm.corpus import Corpus
-from charlm.runs import TrainingRuns
-from charlm.sampling import SamplingOptions
-from charlm.service import ModelService
+from charlm.engine.sampling import SamplingOptions
+from charlm.models import build
+from charlm.service import limits
+from charlm.service.models import ModelService
 from charlm.tokenizer import CharTokenizer
 
 TINY = {"block_size": 16, "n_layer": 1, "n_head": 2, "n_embd": 16}
@@ -23,7 +24,7 @@ TINY = {"block_size": 16, "n_layer": 1, "n_head": 2, "n_embd": 16}
 def service() -> Iterator[ModelService]:
     service = ModelService()
     yield service
-    service.runs.close()
+    service.close()
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 90) -> None:
@@ -46,15 +47,15 @@ def test_a_run_becomes_a_model_of_its_owner_alone(service: ModelService, corpus:
     assert run.baselines["bigram"] < run.baselines["uniform"]
     assert not (run.folder / "text.txt").exists()
 
-    (name,) = set(service.names("ann")) - set(service.names())
-    assert service.names("bob") == service.names("") == service.names()
+    (name,) = service.own_names("ann")
+    assert service.own_names("bob") == service.own_names("") == []
     assert service.info(name).title == "my model"
     assert len(list(service.stream(name, "ANN", SamplingOptions(max_new_chars=5)))) == 5
 
     packed = service.pack(name)
     assert sorted(zipfile.ZipFile(packed).namelist()) == ["config.json", "model.safetensors"]
     again = service.add_zip("bob", "back", packed)
-    assert service.names("bob")[0] == again
+    assert service.own_names("bob") == [again]
     options = SamplingOptions(max_new_chars=20, seed=1)
     written = ["".join(step.char for step in service.stream(n, "BOB", options)) for n in (name, again)]
     assert written[0] == written[1]
@@ -75,7 +76,7 @@ def test_runs_queue_and_stop(service: ModelService, corpus: Corpus):
     service.runs.stop("bob")
     assert second.state == "stopped"
     assert service.runs.place(third) == 1
-    wait_for(lambda: first.progress.get("step", 0) > 3)
+    wait_for(lambda: first.progress["step"] > 3)
     service.runs.stop("ann")
     wait_for(lambda: first.state == "stopped")
     assert checkpoints.load(first.model).record["steps"] >= first.progress["step"]
@@ -86,6 +87,7 @@ def test_a_run_that_dies_says_so_and_makes_way(service: ModelService, corpus: Co
     service.runs.max_running = 1
     first = service.runs.start("ann", "one", "small", TINY, seconds=600, text=corpus.text)
     second = service.runs.start("bob", "two", "small", TINY, steps=2, text=corpus.text)
+    wait_for(lambda: first.process)
     first.process.kill()
     wait_for(lambda: first.state == "failed")
     assert "ended unexpectedly" in first.error
@@ -93,9 +95,10 @@ def test_a_run_that_dies_says_so_and_makes_way(service: ModelService, corpus: Co
 
 
 def test_a_run_ends_with_the_app(corpus: Corpus):
-    several = TrainingRuns()
-    run = several.start("ann", "one", "small", TINY, seconds=600, text=corpus.text)
-    several.close()
+    service = ModelService()
+    run = service.runs.start("ann", "one", "small", TINY, seconds=600, text=corpus.text)
+    wait_for(lambda: run.process)
+    service.close()
     assert run.process.poll() is not None
     assert not run.folder.exists()
 
@@ -105,10 +108,10 @@ def test_what_belongs_to_visitors_who_are_gone_is_removed(
 ):
     run = service.runs.start("ann", "one", "bigram", {"block_size": 8}, steps=2, text=corpus.text)
     wait_for(lambda: not run.active)
-    service.runs.forget_the_gone()
+    service.visitors.sweep()
     assert service.runs.of("ann") is run
-    monkeypatch.setattr(runs, "FORGET_AFTER_SECONDS", -1)
-    service.runs.forget_the_gone()
+    monkeypatch.setattr(limits, "FORGET_AFTER_SECONDS", -1)
+    service.visitors.sweep()
     assert service.runs.of("ann") is None
     assert not run.folder.exists()
 
@@ -141,19 +144,18 @@ def test_requests_out_of_bounds_are_refused(change: dict, message: str, service:
 def test_a_visitor_keeps_the_latest_models(service: ModelService, checkpoint: Path, tmp_path: Path):
     checkpoints.pack(checkpoint, tmp_path / "m.zip")
     names = [service.add_zip("ann", f"model {i}", tmp_path / "m.zip") for i in range(10)]
-    kept = [name for name in service.names("ann") if service.is_own(name)]
-    assert kept == names[:1:-1]
+    assert service.own_names("ann") == names[:1:-1]
 
 
 def test_a_model_larger_than_can_be_trained_here_is_not_taken(
     service: ModelService, tokenizer: CharTokenizer, tmp_path: Path
 ):
-    large = checkpoints.build("attention", tokenizer, TINY | {"block_size": 4096}, seed=1)
+    large = build("attention", tokenizer, TINY | {"block_size": 4096}, seed=1)
     checkpoints.save(large, {}, tmp_path / "large")
     checkpoints.pack(tmp_path / "large", tmp_path / "large.zip")
     with pytest.raises(CharlmError, match="block_size must be from 1 to 256, not 4096"):
         service.add_zip("ann", "large", tmp_path / "large.zip")
-    assert service.names("ann") == service.names()
+    assert service.own_names("ann") == []
 
 
 def test_encodings_are_found():

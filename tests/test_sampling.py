@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm import CharlmError, UnknownCharacterError, stream
-from charlm.batching import Batcher
+from charlm.engine.sampling import Sampler, SamplingOptions, next_char_probs
 from charlm.models import LanguageModel
-from charlm.sampling import Sampler, SamplingOptions, next_char_probs
+from charlm.service.batching import Batcher
 
 LOGITS = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0], dtype=torch.float64)
 

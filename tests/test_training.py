@@ -7,11 +7,11 @@ import pytest
 import torch
 from conftest import make_model
 
-from charlm import CharlmError, Corpus, checkpoints, evaluate
-from charlm.evaluation import bigram_counts, counted_bigram_loss
-from charlm.models import LanguageModel
+from charlm import CharlmError, Corpus, evaluate
+from charlm.models import LanguageModel, build
 from charlm.tokenizer import CharTokenizer
-from charlm.training import Trainer, TrainingOptions
+from charlm.training.evaluation import bigram_counts, counted_bigram_loss
+from charlm.training.trainer import Trainer, TrainingOptions
 
 OPTIONS = TrainingOptions(steps=12, batch_size=4, eval_interval=5, eval_blocks=2, warmup_steps=3)
 
@@ -84,7 +84,7 @@ def test_a_text_too_short_for_a_validation_chunk_is_refused(tokenizer: CharToken
 
 
 def test_bigram_reaches_the_counted_optimum(corpus: Corpus, tokenizer: CharTokenizer):
-    model = checkpoints.build("bigram", tokenizer, {"block_size": 32}, seed=1)
+    model = build("bigram", tokenizer, {"block_size": 32}, seed=1)
     options = TrainingOptions(steps=400, batch_size=64, learning_rate=0.1, warmup_steps=0, eval_interval=400)
     trainer = Trainer(model, corpus, options)
     list(trainer.run())
@@ -106,6 +106,6 @@ def test_a_time_limit_ends_a_run(corpus: Corpus, tokenizer: CharTokenizer):
 def test_a_batch_that_cannot_be_shared_is_refused(
     corpus: Corpus, tokenizer: CharTokenizer, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("charlm.distributed.world_size", lambda: 3)
+    monkeypatch.setattr("charlm.training.distributed.world_size", lambda: 3)
     with pytest.raises(CharlmError, match=r"batch_size \(4\) must be a multiple of the number of processes"):
         new_trainer(corpus, tokenizer)

@@ -17,6 +17,7 @@ import torch
 
 from charlm import checkpoints
 from charlm.errors import CharlmError
+from charlm.models import ARCHITECTURES, build
 from charlm.tokenizer import CharTokenizer
 
 MAX_MEGABYTES = 64
@@ -54,8 +55,8 @@ def fuzz(files: int, seed: int) -> Verdict:
     refused = 0
     with tempfile.TemporaryDirectory() as name:
         folder, zipped = Path(name, "model"), Path(name, "model.zip")
-        originals = [_original(architecture, Path(name)) for architecture in checkpoints.ARCHITECTURES]
-        for architecture in checkpoints.ARCHITECTURES:
+        originals = [_original(architecture, Path(name)) for architecture in ARCHITECTURES]
+        for architecture in ARCHITECTURES:
             _use(checkpoints.load(Path(name, architecture)))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         folder.mkdir()
@@ -82,9 +83,9 @@ class _Files:
 
 def _original(architecture: str, folder: Path) -> _Files:
     sizes = {"block_size": 4}
-    if architecture == "attention":
-        sizes |= {"n_layer": 1, "n_head": 2, "n_embd": 8, "decoder": True}
-    model = checkpoints.build(architecture, CharTokenizer("abc\n"), sizes, seed=1)
+    if architecture != "bigram":
+        sizes |= {"n_layer": 1, "n_head": 2, "n_embd": 8}
+    model = build(architecture, CharTokenizer("abc\n"), sizes, seed=1)
     checkpoints.save(model, {"data": "abc", "val_loss": 1.0}, folder / architecture)
     checkpoints.pack(folder / architecture, folder / f"{architecture}.zip")
     config, weights = (folder / architecture / n for n in (checkpoints.CONFIG, checkpoints.WEIGHTS))

@@ -15,11 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from charlm import checkpoints
-from charlm.batching import Batcher
 from charlm.bench.report import alternate, machine, ratio, table
-from charlm.models import AttentionLanguageModel
-from charlm.models.attention import rotate
-from charlm.sampling import SamplingOptions, prompt_ids, stream
+from charlm.engine.decoding import runner_for
+from charlm.engine.sampling import SamplingOptions, prompt_ids, stream
+from charlm.models import GPT
+from charlm.models.rotary import angles
+from charlm.service.batching import Batcher
 
 PROMPT = "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n\n"
 VISITORS = 32
@@ -28,13 +29,11 @@ CHARS_EACH = 500
 
 def run(rounds: int = 5) -> str:
     """The report, in Markdown."""
-    batcher = Batcher()
-    model = cast(AttentionLanguageModel, batcher.call(checkpoints.load, "gpt"))
-    one = batcher.call(one_stream, model, rounds)
-    return "\n\n".join((machine(), one, many_streams(batcher, model, rounds)))
+    model = cast(GPT, checkpoints.load("gpt"))
+    return "\n\n".join((machine(), one_stream(model, rounds), many_streams(Batcher(), model, rounds)))
 
 
-def one_stream(model: AttentionLanguageModel, rounds: int) -> str:
+def one_stream(model: GPT, rounds: int) -> str:
     """`charlm.stream` at full context beside the other ways to do the same."""
     T = model.config.block_size
     prompt = (PROMPT * math.ceil(T / len(PROMPT)))[-T:]
@@ -60,7 +59,7 @@ def one_stream(model: AttentionLanguageModel, rounds: int) -> str:
     return f"{table(header, rows)}\n\n{note}"
 
 
-def many_streams(batcher: Batcher, model: AttentionLanguageModel, rounds: int) -> str:
+def many_streams(batcher: Batcher, model: GPT, rounds: int) -> str:
     """The model service's batch: one visitor, then many at once."""
     together: list[tuple[float, float]] = []
     firsts: list[float] = []
@@ -85,7 +84,7 @@ def many_streams(batcher: Batcher, model: AttentionLanguageModel, rounds: int) -
     return f"{table((f'{CHARS_EACH} characters each', 'characters/s'), rows)}\n\n{crowd_bound(model)}"
 
 
-def crowd_bound(model: AttentionLanguageModel) -> str:
+def crowd_bound(model: GPT) -> str:
     """What the machine allows many streams at full context: each multiplies all the weights with
     numbers of its own, and reads keys and values of its own."""
     config = model.config
@@ -102,7 +101,7 @@ def crowd_bound(model: AttentionLanguageModel) -> str:
     )
 
 
-def _visitors(batcher: Batcher, model: AttentionLanguageModel, n: int) -> tuple[float, float, float]:
+def _visitors(batcher: Batcher, model: GPT, n: int) -> tuple[float, float, float]:
     """Characters per second of all together, the slowest's part of the mean, and how long a late
     comer waits for his first character after his prompt is read, in steps."""
     ids = prompt_ids(model.tokenizer, PROMPT)
@@ -127,7 +126,7 @@ def _visitors(batcher: Batcher, model: AttentionLanguageModel, n: int) -> tuple[
     time.sleep(0.3)
     steps = sum(len(s.take()) for s in crowd) / max(1, len(crowd))
     step_seconds = (time.perf_counter() - start) / max(1, steps)
-    reading = batcher.call(_reading_seconds, model, ids)
+    reading = _reading_seconds(model, ids)
     start = time.perf_counter()
     late = batcher.submit(model, ids, SamplingOptions(10))
     late.take(timeout=60)
@@ -137,12 +136,12 @@ def _visitors(batcher: Batcher, model: AttentionLanguageModel, n: int) -> tuple[
     return n * CHARS_EACH / max(ends), min(speeds) / mean(speeds), first
 
 
-def _reading_seconds(model: AttentionLanguageModel, ids: list[int]) -> float:
-    decoder = model.decoder()
-    return min(_seconds(lambda: decoder.read(0, np.array(ids))) for _ in range(3))
+def _reading_seconds(model: GPT, ids: list[int]) -> float:
+    runner = runner_for(model)
+    return min(_seconds(lambda: runner.prefill(0, np.array(ids))) for _ in range(3))
 
 
-def lecture_loop(model: AttentionLanguageModel, idx: Tensor) -> Iterator[int]:
+def lecture_loop(model: GPT, idx: Tensor) -> Iterator[int]:
     """The lecture's `generate`: the whole context is computed anew for every character."""
     while True:
         with torch.inference_mode():
@@ -152,27 +151,20 @@ def lecture_loop(model: AttentionLanguageModel, idx: Tensor) -> Iterator[int]:
         yield int(drawn)
 
 
-def plain_cache(model: AttentionLanguageModel, idx: Tensor) -> Iterator[int]:
+def plain_cache(model: GPT, idx: Tensor) -> Iterator[int]:
     """The model's own layers with the usual cache: keys and values are appended, the oldest dropped."""
     config = model.config
-    T, D = config.block_size, config.head_size
-    half = D // 2
-    frequencies = 10_000.0 ** (-torch.arange(half) / half)
+    T = config.block_size
     past: dict[int, tuple[Tensor, Tensor]] = {}
     blocks: list[Any] = list(model.layers)
     start = 0
     while True:
         with torch.inference_mode():
             n = idx.shape[1]
-            angles = torch.arange(start, start + n)[:, None] * frequencies
-            cos, sin = angles.cos(), angles.sin()
+            cos, sin = angles(torch.arange(start, start + n), config.head_size)
             x = model.embedding(idx)
             for i, block in enumerate(blocks):
-                attention = block.attention
-                qkv = attention.qkv(block.norm(x)).view(1, n, 3, config.n_head, D).permute(2, 0, 3, 1, 4)
-                q, k, v = qkv
-                q = rotate(attention.gain * attention.qk_norm(q), cos, sin)
-                k = rotate(attention.qk_norm(k), cos, sin)
+                q, k, v = block.attention.queries_keys_values(block.norm(x), cos, sin)
                 if i in past:
                     k = torch.cat((past[i][0], k), dim=2)[:, :, -T:]
                     v = torch.cat((past[i][1], v), dim=2)[:, :, -T:]

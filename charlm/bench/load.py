@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, quantiles
@@ -24,12 +18,12 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from charlm.bench.report import machine, table
+from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS, serving
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SHORT_MEMORY = """
 import ctypes, gc, runpy, signal
-from charlm import batching, runs, service
-runs.FORGET_AFTER_SECONDS, service.CLEANING_INTERVAL_SECONDS, batching.IDLE_SECONDS = 5, 1, 3
+from charlm.service import batching, limits, visitors
+limits.FORGET_AFTER_SECONDS, visitors.SWEEP_INTERVAL_SECONDS, batching.IDLE_SECONDS = 5, 1, 3
 signal.signal(signal.SIGUSR1, lambda *_: (gc.collect(), ctypes.CDLL(None).malloc_trim(0)))
 runpy.run_path("app.py", run_name="__main__")
 """
@@ -43,7 +37,6 @@ TEXT = "the cat sat on the mat and looked at the dog. " * 60
 WRITE, LEAVE, ATTEND, ENCODE, TRAIN = "write", "leave midway", "attention", "encode", "train"
 HABITS = [WRITE] * 6 + [LEAVE, ATTEND, ENCODE, TRAIN]
 REFUSALS = ("Busy:", "runs are waiting already")
-CHROMIUM = os.environ.get("CHARLM_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @dataclass(frozen=True)
@@ -224,7 +217,7 @@ def _in_browser(url: str, end: float, outcome: Outcome) -> None:
     }"""
     whole = "document.querySelectorAll('#written .ch').length === 500"
     with sync_playwright() as p:
-        page = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]).new_page()
+        page = p.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS).new_page()
         page.on(
             "console", lambda m: outcome.errors.append(f"console: {m.text}") if m.type == "error" else None
         )
@@ -241,35 +234,6 @@ def _in_browser(url: str, end: float, outcome: Outcome) -> None:
             outcome.gaps += page.evaluate("window.gaps")
             if time.perf_counter() >= end:
                 return
-
-
-@contextmanager
-def serving(*command: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Runs a Python command that starts a Gradio app: its address, once it answers, and its process."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    settings = {"GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"}
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=os.environ | settings | environment,
-        stdout=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}/"
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(url, timeout=60).read()
-                break
-            except OSError:
-                if process.poll() is not None:
-                    raise RuntimeError(f"{command} ended with {process.returncode}") from None
-                time.sleep(0.05)
-        yield url, process
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
 
 
 def megabytes(pid: int) -> float:

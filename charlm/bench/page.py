@@ -7,13 +7,14 @@ from statistics import median
 
 from charlm.bench import load
 from charlm.bench.report import alternate, machine, ratio, table
+from charlm.bench.serving import CHROMIUM, serving
 
 ONE_LINE_APP = "import gradio, torch; gradio.Interface(lambda text: text, 'text', 'text').launch()"
 
 
 def run(rounds: int = 3, visitors: int = 32, seconds: int = 60) -> str:
     """The report, in Markdown."""
-    writing = load.measure(visitors, seconds, [load.WRITE], in_browser=bool(load.CHROMIUM))
+    writing = load.measure(visitors, seconds, [load.WRITE], in_browser=bool(CHROMIUM))
     return "\n\n".join((machine(), start_up(rounds), load.report(writing)))
 
 
@@ -23,7 +24,7 @@ def start_up(rounds: int) -> str:
 
     def start(name: str, *command: str) -> float:
         began = time.perf_counter()
-        with load.serving(*command) as (_, process):
+        with serving(*command) as (_, process):
             seconds = time.perf_counter() - began
             memory[name].append(load.megabytes(process.pid))
         return seconds

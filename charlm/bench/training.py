@@ -7,24 +7,21 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
-from charlm import checkpoints
-from charlm.batching import Batcher
 from charlm.bench.report import alternate, machine, ratio, table
 from charlm.corpus import Corpus, load_corpus
+from charlm.engine.sampling import SamplingOptions
 from charlm.errors import CharlmError
-from charlm.evaluation import evaluate
-from charlm.presets import PRESETS
-from charlm.runs import TrainingRuns
-from charlm.sampling import SamplingOptions
+from charlm.service.models import ModelService
 from charlm.tokenizer import CharTokenizer
-from charlm.training import Trainer
+from charlm.training import presets
+from charlm.training.evaluation import evaluate
+from charlm.training.trainer import Trainer
 
 RECIPE = (
     "train.py config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=20 "
@@ -52,8 +49,7 @@ def run(nanogpt: Path | None = None, rounds: int = 3, data: str | None = None) -
     Raises `CharlmError` if its recipe cannot be run.
     """
     corpus = load_corpus(data)
-    # First, as in the app: training in this process would leave a second pool of threads behind.
-    parts = [machine(), disturbance(corpus, rounds)]
+    parts = [machine()]
     if nanogpt is not None:
         seconds: dict[str, list[float]] = {"nanogpt": [], "small": []}
         for _ in range(rounds):
@@ -69,18 +65,17 @@ def run(nanogpt: Path | None = None, rounds: int = 3, data: str | None = None) -
     else:
         parts.append(curve_table("small", learn("small", corpus)))
     parts.append(curve_table("bigram", learn("bigram", corpus)))
+    parts.append(disturbance(corpus, rounds))  # last, because the app sets PyTorch to one thread
     return "\n\n".join(parts)
 
 
 def learn(preset: str, corpus: Corpus) -> list[Point]:
     """Trains `preset` as the command line would and measures it often."""
-    chosen = PRESETS[preset]
-    model = checkpoints.build(
-        chosen.architecture, CharTokenizer.from_text(corpus.text), chosen.sizes, chosen.options.seed
-    )
-    every = max(1, chosen.options.steps // 40)
+    tokenizer = CharTokenizer.from_text(corpus.text)
+    recipe = replace(presets.recipe(preset), vocab_size=tokenizer.vocab_size)
+    every = max(1, recipe.options.steps // 40)
     began = time.perf_counter()
-    trainer = Trainer(model, corpus, chosen.options)
+    trainer = Trainer(recipe.model(tokenizer), corpus, recipe.options)
     points = []
     measuring = 0.0
     for progress in trainer.run():
@@ -132,19 +127,17 @@ def nanogpt_seconds(nanogpt: Path, corpus: Corpus) -> float:
 
 def disturbance(corpus: Corpus, rounds: int) -> str:
     """How fast a visitor's text is written with and without somebody's training run beside it."""
-    batcher = Batcher()
-    model = batcher.call(checkpoints.load, "gpt")
-    runs = TrainingRuns()
+    service = ModelService()
+    runs = service.runs
 
     def speed() -> float:
         start = time.perf_counter()
-        n = len(list(batcher.submit(model, [0], SamplingOptions(1000, seed=1))))
+        n = len(list(service.stream("gpt", "", SamplingOptions(1000, seed=1))))
         return n / (time.perf_counter() - start)
 
     def beside_training() -> float:
-        start = partial(runs.start, "bench", "bench", "small", {}, seconds=600, text=corpus.text)
-        run = batcher.call(start)
-        while run.active and run.progress.get("step", 0) < 3:
+        run = runs.start("bench", "bench", "small", {}, seconds=600, text=corpus.text)
+        while run.active and run.progress["step"] < 3:
             time.sleep(0.1)
         value = speed()
         runs.stop("bench")
@@ -153,7 +146,7 @@ def disturbance(corpus: Corpus, rounds: int) -> str:
         return value
 
     speeds = alternate({"alone": speed, "beside": beside_training}, rounds)
-    runs.close()
+    service.close()
     rows = [
         ("alone", f"{median(speeds['alone']):,.0f}"),
         ("beside a training run", f"{median(speeds['beside']):,.0f}"),

@@ -1,15 +1,13 @@
-"""The bigram model: each character alone predicts the next, through one table."""
+"""Stage 1, the bigram model: each character alone predicts the next, through one table."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from charlm.models.base import LanguageModel, check_sizes
-from charlm.models.decoding import BigramDecoder
+from charlm.models.base import LanguageModel, check_sizes, cross_entropy
 
 
 @dataclass(frozen=True)
@@ -26,6 +24,8 @@ class BigramConfig:
 class BigramLanguageModel(LanguageModel):
     """Row i of the table holds the logits of whatever follows character i (lecture: "bigram")."""
 
+    config_type = BigramConfig
+
     def __init__(self, config: BigramConfig):
         super().__init__()
         self.config = config
@@ -33,12 +33,7 @@ class BigramLanguageModel(LanguageModel):
 
     def forward(self, idx: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         logits = self.token_embedding_table(idx)
-        if targets is None:
-            return logits, None
-        return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten())
-
-    def decoder(self, slots: int = 1) -> BigramDecoder:
-        return BigramDecoder(self)
+        return logits, cross_entropy(logits, targets)
 
     @torch.no_grad()
     def probabilities(self) -> Tensor:

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import os
+import secrets
+import signal
+import threading
 from typing import Any
 
 import gradio as gr
-from gradio.block_function import BlockFunction
+from starlette.middleware import Middleware
 
-from charlm.explain.attention import MAX_TEXT_CHARS
-from charlm.service import ModelService
-from charlm.ui import api, attention, averaging, bigram, generate, inside, tokens, train
-from charlm.ui.parts import HELPER
-from charlm.ui.theme import LAUNCH
+from charlm.service.limits import MAX_TEXT_CHARS
+from charlm.service.models import ModelService
+from charlm.ui import theme
+from charlm.ui.api import Api
+from charlm.ui.attention import tab as attention
+from charlm.ui.attention.tab import AttentionTab
+from charlm.ui.averaging import tab as averaging
+from charlm.ui.bigram import tab as bigram
+from charlm.ui.generate.numbers import text_of
+from charlm.ui.generate.tab import GenerateTab
+from charlm.ui.guard import MAX_UPLOAD_BYTES, Guard
+from charlm.ui.inside import tab as inside
+from charlm.ui.parts import SILENT_EVENT, Page
+from charlm.ui.tokens import tab as tokens
+from charlm.ui.train.tab import TrainTab
+from charlm.ui.unread import UnreadAnswers
 
 HEADER = """
 <header class="charlm-header">
@@ -30,89 +46,121 @@ REMEMBERED = {
 }
 """The controls whose settings survive a reload, by their elem_id."""
 
+STORAGE_KEY = "charlm"
+"""With what the browser encrypts the settings it keeps. Every page is sent it, so it hides nothing; but one
+made anew at each start would make what is kept unreadable after a restart."""
+
 MAX_QUEUED = 100
 """How many calls wait, beside the texts and the runs, which have lines of their own."""
+MAX_SESSIONS = 300
+"""Of how many sessions Gradio remembers what they sent and were sent. The page needs none of it."""
 
-__all__ = ["LAUNCH", "build_app"]
+LAUNCH: dict[str, Any] = {
+    "theme": theme.THEME,
+    "css": theme.styles(),
+    "head": theme.scripts(),
+    "footer_links": ["api"],
+    "mcp_server": True,
+    "max_file_size": MAX_UPLOAD_BYTES,
+    "state_session_capacity": MAX_SESSIONS,
+    # Above what the model service lets write and wait: it tells who waits his place in the line.
+    "max_threads": 200,
+    "run_history": False,
+    "app_kwargs": {"middleware": [Middleware(Guard), Middleware(UnreadAnswers)]},
+}
+"""How the app is launched."""
+
+__all__ = ["build_app", "serve"]
 
 
 def build_app(service: ModelService | None = None) -> gr.Blocks:
-    """The whole page, ready to `launch(**LAUNCH)`."""
+    """The whole page, for `serve`."""
     service = service or ModelService()
-    # Files that passed through the page are deleted within an hour.
-    with _Page(
+    # Files that pass through the page lie in a folder of this process, and are deleted within an hour.
+    os.environ["GRADIO_TEMP_DIR"] = str(service.visitors.folder / "uploads")
+    with gr.Blocks(
         title="charlm: a character-level language model", analytics_enabled=False, delete_cache=(1800, 1800)
     ) as app:
         gr.HTML(HEADER, padding=False)
         # What a tab holds does not live before the tab is opened: these must.
-        visitor = gr.BrowserState("", storage_key="charlm-visitor")
-        kept = gr.BrowserState(None, storage_key="charlm-controls")
+        visitor = gr.BrowserState("", storage_key="charlm-visitor-id", secret=STORAGE_KEY)
+        kept = gr.BrowserState(None, storage_key="charlm-settings", secret=STORAGE_KEY)
+        page = Page(service, app, visitor, gr.JSON([], visible="hidden"))
         timer = gr.Timer(1, active=False)
-        gr.Timer(60).tick(service.runs.touch, visitor, None, **HELPER)
+        gr.Timer(60).tick(service.visitors.touch, visitor, None, **SILENT_EVENT)
         with gr.Tabs() as tabs:
-            with gr.Tab("Generate", id="generate"):
-                generating = generate.build(service, app)
-            with gr.Tab("Tokens", id="tokens") as tab:
-                tokens.build(service, tab)
-            with gr.Tab("Bigram", id="bigram") as tab:
-                bigram.build(service, tab)
-            with gr.Tab("Averaging", id="averaging") as tab:
-                averaging.build(tab)
-            with gr.Tab("Attention", id="attention") as tab:
-                looking = attention.build(service, tab)
-            with gr.Tab("Inside the model", id="inside") as tab:
-                inside_model = inside.build(service, tab)
-
-            def lists(visitor: str) -> list[Any]:
-                models = [(service.info(name).title, name) for name in service.names(visitor)]
-                attentive = [(title, name) for title, name in models if service.info(name).has_attention]
-                rivals = [generate.NO_RIVAL, *models]
-                return [gr.update(choices=c) for c in (models, rivals, attentive, models)]
-
-            with gr.Tab("Train", id="train") as tab:
-                fed = [generating.model, generating.rival, looking.model, inside_model]
-                train.build(service, app, tab, visitor, timer, lists, fed)
-        api.build(service)
-        app.load(service.warm_up, None, None, **HELPER)
-        _remember_controls(app, kept)
-        outputs = [looking.text, looking.model, tabs]
-        generating.carry.click(_carry, generating.written, outputs, **HELPER)
+            generating, attending = _build_tabs(page, timer)
+        Api(service).register()
+        app.load(service.warm_up, None, None, **SILENT_EVENT)
+        _welcome(page)
+        _remember_settings(app, kept)
+        _show_attention(generating, attending, tabs)
     return app.queue(max_size=MAX_QUEUED)
 
 
-class _Page(gr.Blocks):
-    async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Forgets, after each call, what Gradio would keep to reopen a page as it was: all that every
-        session sent and was sent, and a call by a program is a session of its own."""
-        try:
-            return await super().process_api(*args, **kwargs)
-        finally:
-            if kwargs.get("state") is not None:
-                kwargs["state"].config_values.clear()
-
-    def validate_inputs(self, block_fn: BlockFunction, inputs: list[Any]) -> None:
-        """Tells a program that calls with too few arguments in a sentence; the page never does."""
-        wanted = len(block_fn.inputs)
-        if len(inputs) < wanted:
-            raise gr.Error(f"{wanted} arguments are needed here, not {len(inputs)}.", print_exception=False)
+def serve(app: gr.Blocks) -> None:
+    """Serves the page until the process is told to end, by Ctrl-C or SIGTERM."""
+    ending = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Only a note is taken: an exception raised here could end up in whatever runs at the moment.
+        signal.signal(number, lambda *_: ending.set())
+    app.launch(**LAUNCH, prevent_thread_lock=True)
+    ending.wait()
+    app.close()
 
 
-def _remember_controls(app: gr.Blocks, kept: gr.BrowserState) -> None:
-    """Keeps in the browser what the controls of all tabs are set to, so that it survives a reload.
-    A link to a text goes before what was kept."""
+def _build_tabs(page: Page, timer: gr.Timer) -> tuple[GenerateTab, AttentionTab]:
+    """The tabs, in the lecture's order. Returns the two of which one leads to the other."""
+    with gr.Tab("Generate", id="generate"):
+        generating = GenerateTab(page)
+    with gr.Tab("Tokens", id="tokens") as tab:
+        tokens.build(page, tab)
+    with gr.Tab("Bigram", id="bigram") as tab:
+        bigram.build(page, tab)
+    with gr.Tab("Averaging", id="averaging") as tab:
+        averaging.build(page, tab)
+    with gr.Tab("Attention", id="attention") as tab:
+        attending = attention.build(page, tab)
+    with gr.Tab("Inside the model", id="inside") as tab:
+        inside.build(page, tab)
+    with gr.Tab("Train", id="train") as tab:
+        TrainTab(page, tab, timer)
+    return generating, attending
+
+
+def _welcome(page: Page) -> None:
+    """Gives a newcomer a name that nobody can guess, and lists the models of whoever comes back."""
+
+    def welcome(visitor: str) -> tuple[str, list[str]]:
+        visitor = visitor or secrets.token_urlsafe(24)
+        page.service.visitors.touch(visitor)
+        return visitor, page.service.own_names(visitor)
+
+    page.app.load(welcome, page.visitor, [page.visitor, page.own_models], **SILENT_EVENT)
+
+
+def _remember_settings(app: gr.Blocks, kept: gr.BrowserState) -> None:
+    """Keeps in the browser what the controls of all tabs are set to, by their elem_id, so that it survives
+    a reload. A link to a text goes before what was kept."""
     kinds = (gr.Textbox, gr.Slider, gr.Number, gr.Radio, gr.Dropdown)
     controls = [b for b in app.blocks.values() if isinstance(b, kinds) and b.elem_id in REMEMBERED]
-    gr.on([c.change for c in controls], None, controls, kept, js="(...values) => [values]", **HELPER)
-    restore = """(kept, ...now) =>
-        kept?.length === now.length && !location.search.includes("prompt=")
-            ? kept : now.map(() => ({ __type__: "update" }))"""
-    app.load(None, [kept, *controls], controls, js=restore, **HELPER)
+    ids = json.dumps([control.elem_id for control in controls])
+    keep = f"(...values) => [Object.fromEntries({ids}.map((id, i) => [id, values[i]]))]"
+    restore = f"""(kept) => {ids}.map((id) =>
+        kept && id in kept && !location.search.includes("prompt=") ? kept[id] : {{ __type__: "update" }})"""
+    gr.on([c.change for c in controls], None, controls, kept, js=keep, **SILENT_EVENT)
+    app.load(None, kept, controls, js=restore, **SILENT_EVENT)
 
 
-def _carry(written: dict[str, Any] | None) -> tuple[Any, ...]:
-    """Takes what the Generate tab wrote to the Attention tab."""
-    text = generate.text_of(written)
-    if written is None or not text:
-        gr.Info("Generate a text first, then look at its attention.")
-        return gr.skip(), gr.skip(), gr.skip()
-    return text[-MAX_TEXT_CHARS:], written["model"], gr.Tabs(selected="attention")
+def _show_attention(generating: GenerateTab, attending: AttentionTab, tabs: gr.Tabs) -> None:
+    """Takes what the Generate tab wrote to the Attention tab, when its button is pressed."""
+
+    def show(written: dict[str, Any] | None) -> tuple[Any, ...]:
+        text = text_of(written)
+        if written is None or not text:
+            gr.Info("Generate a text first, then look at its attention.")
+            return gr.skip(), gr.skip(), gr.skip()
+        return text[-MAX_TEXT_CHARS:], written["model"], gr.Tabs(selected="attention")
+
+    outputs = [attending.text, attending.model, tabs]
+    generating.show_attention.click(show, generating.written, outputs, **SILENT_EVENT)

@@ -13,45 +13,47 @@ from typing import Any
 import gradio as gr
 from pydantic import ConfigDict, ValidationError, validate_call
 
+from charlm.engine.sampling import SamplingOptions
 from charlm.errors import CharlmError
-from charlm.explain import attention
-from charlm.explain.attention import MAX_TEXT_CHARS
-from charlm.sampling import SamplingOptions
-from charlm.service import ModelService
+from charlm.service.batching import follow
+from charlm.service.limits import MAX_TEXT_CHARS, check_chars
+from charlm.service.models import ModelService
+from charlm.ui.attention import numbers as attention
 
 STRICT = ConfigDict(strict=True)
 SECONDS_BETWEEN_UPDATES = 0.1
 SECONDS_BETWEEN_REPORTS = 1.0
 
 
-def build(service: ModelService) -> None:
-    """Registers the endpoints with the page that is being built."""
+class Api:
+    """Each public method is an endpoint of its name, and its docstring the endpoint's description."""
 
-    def models() -> list[dict[str, Any]]:
+    def __init__(self, service: ModelService):
+        self._service = service
+
+    def models(self) -> list[dict[str, Any]]:
         """The models that can be named in the other calls, the best first."""
-        return [{"name": name, **vars(service.info(name))} for name in service.names()]
+        return [{"name": name, **vars(self._service.info(name))} for name in self._service.names()]
 
-    def encode(text: str, model: str = "gpt") -> list[int]:
+    def encode(self, text: str, model: str = "gpt") -> list[int]:
         """The id of each character of the text."""
-        return service.get(model).tokenizer.encode(_bounded(text))
+        return self._service.get(model).tokenizer.encode(check_chars("A text", text, MAX_TEXT_CHARS))
 
-    def decode(ids: list[int], model: str = "gpt") -> str:
+    def decode(self, ids: list[int], model: str = "gpt") -> str:
         """The text of a list of ids."""
         if len(ids) > MAX_TEXT_CHARS:
             raise CharlmError(f"At most {MAX_TEXT_CHARS:,} ids at a time, not {len(ids):,}.")
-        return service.get(model).tokenizer.decode(ids)
+        return self._service.get(model).tokenizer.decode(ids)
 
-    def attend(text: str, model: str = "gpt", layer: int = 0, head: int = 0) -> dict[str, Any]:
+    def attention(self, text: str, model: str = "gpt", layer: int = 0, head: int = 0) -> dict[str, Any]:
         """How one head looks at the end of a text: the characters read, its raw scores q·k/√d and its
-        weights after mask and softmax, row by row."""
-        maps = service.compute(attention.explain, service.get(model), _bounded(text))
-        n_layer, n_head = maps.weights.shape[:2]
-        if not (0 <= layer < n_layer and 0 <= head < n_head):
-            raise CharlmError(f"{model} has layers 0 to {n_layer - 1} and heads 0 to {n_head - 1}.")
-        scores, weights = maps.scores[layer, head], maps.weights[layer, head]
-        return {"text": maps.text, "scores": scores.tolist(), "weights": weights.tolist()}
+        weights after mask and softmax. Both are matrices of the given shape and dtype, their bytes row by
+        row in base64: numpy.frombuffer(base64.b64decode(weights), dtype).reshape(shape)."""
+        check_chars("A text", text, MAX_TEXT_CHARS)
+        return attention.compact(attention.explain(self._service.get(model), text), layer, head)
 
     async def generate(
+        self,
         prompt: str,
         model: str = "gpt",
         temperature: float = 0.8,
@@ -65,82 +67,91 @@ def build(service: ModelService) -> None:
         options = SamplingOptions(
             max_new_chars, temperature, top_k or None, top_p, None if seed == -1 else seed
         )
-        stream = await asyncio.to_thread(service.stream, model, prompt, options)
+        stream = await asyncio.to_thread(self._service.stream, model, prompt, options)
         written = ""
         try:
-            while True:
-                closed, steps = stream.closed, stream.take()
-                written += "".join(step.char for step in steps)
-                if steps:
+            async for (news,) in follow([stream], SECONDS_BETWEEN_UPDATES):
+                written += "".join(step.char for step in news.steps)
+                if news.steps:
                     yield written
-                if closed and not steps:
-                    return
-                await asyncio.sleep(SECONDS_BETWEEN_UPDATES if written or stream.place else 0.01)
         finally:
             stream.close()
 
     async def train(
-        text: str, preset: str = "small", name: str = "my model", steps: int = 100
+        self, text: str, preset: str = "small", name: str = "my model", steps: int = 100
     ) -> AsyncIterator[dict[str, Any]]:
         """Trains a preset (bigram, attention, multi-head or small) on a text. Each event tells the
         state of the run and its latest losses; the last one names the model for the other calls."""
         visitor = secrets.token_urlsafe(24)
-        start = functools.partial(service.runs.start, visitor, name, preset, {}, steps=steps, text=text)
-        run = await asyncio.to_thread(service.compute, start)
+        runs = self._service.runs
+        start = functools.partial(runs.start, visitor, name, preset, {}, steps=steps, text=text)
+        run = await asyncio.to_thread(self._service.compute, start)
         try:
             while True:
                 active = run.active
-                latest = run.evaluations[-1] if run.evaluations else {}
+                latest = run.evaluations[-1] if run.evaluations else run.progress
                 yield {
                     "state": run.state,
-                    "place": service.runs.place(run),
-                    "step": run.progress.get("step", 0),
+                    "place": runs.place(run),
+                    "step": run.progress["step"],
                     **{key: latest.get(key) for key in ("train_loss", "val_loss", "sample")},
-                    "model": None if active else next(filter(service.is_own, service.names(visitor)), None),
+                    "model": None if active else next(iter(self._service.own_names(visitor)), None),
                     "error": run.error,
                 }
                 if not active:
                     return
                 await asyncio.sleep(SECONDS_BETWEEN_REPORTS)
         finally:
-            service.runs.stop(visitor)
+            runs.stop(visitor)
 
-    for function in (models, encode, decode):
-        gr.api(_told(function), api_name=function.__name__)
-    gr.api(_told(attend), api_name="attention")
-    for generator in (generate, train):
-        gr.api(_told_on_the_way(generator), api_name=generator.__name__, concurrency_limit=None)
-
-
-def _bounded(text: str) -> str:
-    if len(text) > MAX_TEXT_CHARS:
-        raise CharlmError(f"A text may have {MAX_TEXT_CHARS:,} characters: this one has {len(text):,}.")
-    return text
+    def register(self) -> None:
+        """Adds the endpoints to the page that is being built."""
+        for name in endpoints():
+            method = getattr(self, name)
+            if inspect.isasyncgenfunction(method):
+                gr.api(_streaming_endpoint(method), api_name=name, concurrency_limit=None)
+            else:
+                gr.api(_endpoint(method, self._service), api_name=name)
 
 
-def _told(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, its arguments checked against its types, its mistakes told to the caller."""
+def endpoints() -> dict[str, inspect.Signature]:
+    """What can be called, by name, and how: the parameters of each."""
+    methods = inspect.getmembers(Api, inspect.isfunction)
+    return {
+        name: _without_self(inspect.signature(method))
+        for name, method in methods
+        if not name.startswith("_") and name != "register"
+    }
+
+
+def _without_self(signature: inspect.Signature) -> inspect.Signature:
+    _, *parameters = signature.parameters.values()
+    return signature.replace(parameters=parameters)
+
+
+def _endpoint(function: Callable[..., Any], service: ModelService) -> Callable[..., Any]:
+    """`function`, its arguments checked against its types, computed by one of the service's workers."""
     checked = validate_call(config=STRICT)(function)
 
     @functools.wraps(function)
-    def told(*args: Any, **kwargs: Any) -> Any:
-        with _sentences():
-            return checked(**_named(function, args, kwargs))
+    def endpoint(*args: Any, **kwargs: Any) -> Any:
+        with _errors_for_clients():
+            return service.compute(functools.partial(checked, **_named(function, args, kwargs)))
 
-    return told
+    return endpoint
 
 
-def _told_on_the_way(function: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
-    """The same for an endpoint that streams."""
+def _streaming_endpoint(function: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+    """The same for an endpoint that streams; it must not compute on its own."""
     checked = validate_call(config=STRICT)(function)
 
     @functools.wraps(function)
-    async def told(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        with _sentences():
+    async def endpoint(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        with _errors_for_clients():
             async for value in checked(**_named(function, args, kwargs)):
                 yield value
 
-    return told
+    return endpoint
 
 
 def _named(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -148,7 +159,8 @@ def _named(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
 
 
 @contextmanager
-def _sentences() -> Iterator[None]:
+def _errors_for_clients() -> Iterator[None]:
+    """Turns a mistake into the error that Gradio sends to whoever made it."""
     try:
         yield
     except CharlmError as error:

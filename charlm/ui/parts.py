@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from charlm.errors import CharlmError
-from charlm.explain.attention import MAX_TEXT_CHARS
+from charlm.service.limits import MAX_TEXT_CHARS
+from charlm.service.models import ModelInfo, ModelService
 from charlm.ui.theme import view
 
 SPEECH = """First Citizen:
@@ -22,8 +24,42 @@ You are all resolved rather to die than to famish?
 """
 """How Tiny Shakespeare begins: the text that every tab opens with."""
 
-HELPER: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+SILENT_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 """How to listen to a control: at once, without a spinner, and without a place on the API page."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What every tab is given: who answers, the page itself, who looks at it, and what models are theirs."""
+
+    service: ModelService
+    app: gr.Blocks
+    visitor: gr.BrowserState
+    own_models: gr.JSON
+    """The names of the visitor's own models, out of sight: whoever lists models listens to its changes.
+    (A `gr.State` would tell of its changes only through Gradio's queue.)"""
+
+
+def model_dropdown(
+    page: Page,
+    *,
+    wanted: Callable[[ModelInfo], bool] = lambda _: True,
+    before: Sequence[tuple[str, str]] = (),
+    **options: Any,
+) -> gr.Dropdown:
+    """A list of the `wanted` models, which follows what the visitor has. Other choices, as (title, value),
+    may stand `before` them."""
+
+    def choices(own: list[str]) -> list[tuple[str, str]]:
+        models = [(name, page.service.find(name)) for name in [*own, *page.service.names()]]
+        return [*before, *((info.title, name) for name, info in models if info is not None and wanted(info))]
+
+    # Gradio would check a choice against those of the visitor's session, which may be forgotten by now.
+    dropdown = gr.Dropdown(choices([]), allow_custom_value=True, **options)
+    page.own_models.change(
+        lambda own: gr.update(choices=choices(own)), page.own_models, dropdown, **SILENT_EVENT
+    )
+    return dropdown
 
 
 def text_box(value: str, **options: Any) -> gr.Textbox:
@@ -44,13 +80,15 @@ def notes_view(**options: Any) -> gr.HTML:
 
 
 def live(
+    page: Page,
     triggers: Sequence[Any],
     compute: Callable[..., Any],
     inputs: Sequence[gr.components.Component],
     outputs: Sequence[gr.components.Component],
     notes: gr.HTML,
 ) -> None:
-    """Runs `compute` whenever one of `triggers` fires, the latest state winning.
+    """Has one of the service's workers run `compute` whenever one of `triggers` fires, the latest state
+    winning.
 
     `compute` returns a value for each of `outputs` and then the notes. A `CharlmError` becomes the
     only note, and the outputs stay as they were.
@@ -58,8 +96,8 @@ def live(
 
     def attempt(*values: Any) -> list[Any]:
         try:
-            return list(compute(*values))
+            return list(page.service.compute(compute, *values))
         except CharlmError as error:
             return [gr.skip() for _ in outputs] + [[str(error)]]
 
-    gr.on(triggers, attempt, list(inputs), [*outputs, notes], trigger_mode="always_last", **HELPER)
+    gr.on(triggers, attempt, list(inputs), [*outputs, notes], trigger_mode="always_last", **SILENT_EVENT)

@@ -6,32 +6,37 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from starlette.middleware import Middleware
 
-from charlm.ui.guard import MAX_UPLOAD_BYTES, Guard
-
-ASSETS = Path(__file__).parent / "assets"
+HERE = Path(__file__).parent
 
 # Fonts of the visitor's own system: nothing is fetched from elsewhere, so the page works offline.
 SANS = ["ui-sans-serif", "system-ui", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 
-def asset(name: str) -> str:
-    """The text of a file beside this one, under assets/."""
-    return (ASSETS / name).read_text(encoding="utf-8")
-
-
-def view(name: str, value: Any = None, **options: Any) -> gr.HTML:
-    """A part of the page that draws `value` (any JSON) with assets/NAME.js, and redraws on change."""
+def view(path: str, value: Any = None, **options: Any) -> gr.HTML:
+    """A part of the page that draws `value` (any JSON) and redraws it on change: with the script at
+    `path` beside this file, in an element whose class is the script's name."""
+    script = HERE / f"{path}.js"
     return gr.HTML(
         value,
-        html_template=f'<div class="charlm-view {name}"></div>',
-        js_on_load=asset(f"{name}.js"),
+        html_template=f'<div class="charlm-view {script.stem}"></div>',
+        js_on_load=script.read_text(encoding="utf-8"),
         padding=False,
         apply_default_css=False,
         **options,
     )
+
+
+def styles() -> str:
+    """The page's own styles, then those of each view."""
+    sheets = [HERE / "charlm.css", *sorted(HERE.glob("*/*.css"))]
+    return "\n".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
+
+
+def scripts() -> str:
+    """What all views share, for the head of the page."""
+    return f"<script>{(HERE / 'common.js').read_text(encoding='utf-8')}</script>"
 
 
 THEME = gr.themes.Base(
@@ -62,17 +67,3 @@ THEME = gr.themes.Base(
     input_background_fill_dark="#10141f",
     input_border_width="1px",
 )
-
-LAUNCH: dict[str, Any] = {
-    "theme": THEME,
-    "css": asset("charlm.css"),
-    "head": f"<script>{asset('common.js')}</script>",
-    "footer_links": ["api"],
-    "mcp_server": True,
-    "max_file_size": MAX_UPLOAD_BYTES,
-    # Above what the model service lets write and wait: it tells who waits his place in the line.
-    "max_threads": 200,
-    "run_history": False,
-    "app_kwargs": {"middleware": [Middleware(Guard)]},
-}
-"""What `launch` needs besides the app itself."""

@@ -1,0 +1,171 @@
+"""Writing on: runners remember what they have read, in many texts at once."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from charlm.models import GPT, AttentionLanguageModel, BigramLanguageModel, LanguageModel
+from charlm.models.rotary import frequencies
+
+if TYPE_CHECKING:
+    from charlm.engine.kernel import GPTWeights, HeadsWeights
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""How many processors this process may use."""
+POOL = ThreadPoolExecutor(CORES, "charlm-engine")
+"""The threads that share the texts of a step."""
+
+
+class Runner(ABC):
+    """Texts in numbered slots, the ones in use side by side from slot 0 on. Computes on the CPU, with a
+    copy of the weights as they were when it was made."""
+
+    @abstractmethod
+    def prefill(self, slot: int, ids: np.ndarray) -> np.ndarray:
+        """Begins the text of `slot` anew with ids (T,): logits (vocab_size,) of what comes next."""
+
+    @abstractmethod
+    def step(self, ids: np.ndarray) -> np.ndarray:
+        """Reads ids (n,), the next character of each text in slots 0 … n-1: logits (n, vocab_size)."""
+
+    @abstractmethod
+    def move(self, source: int, target: int) -> None:
+        """Puts the text of slot `source` into slot `target`, to fill a gap."""
+
+    @abstractmethod
+    def resize(self, slots: int) -> None:
+        """Makes room for more texts, or gives room back; the texts in slots 0 … slots-1 stay."""
+
+
+def runner_for(model: LanguageModel, slots: int = 1) -> Runner:
+    """What writes on with the weights of `model`, in up to `slots` texts at once."""
+    if isinstance(model, BigramLanguageModel):
+        return BigramRunner(model)
+    if isinstance(model, AttentionLanguageModel | GPT):
+        return AttentionRunner(model, slots)
+    raise TypeError(f"no runner for {type(model).__name__}")
+
+
+class BigramRunner(Runner):
+    """Remembers nothing: the last character is all that counts."""
+
+    def __init__(self, model: BigramLanguageModel):
+        self.table = model.token_embedding_table.weight.detach().cpu().numpy().copy()
+
+    def prefill(self, slot: int, ids: np.ndarray) -> np.ndarray:
+        return self.table[ids[-1]]
+
+    def step(self, ids: np.ndarray) -> np.ndarray:
+        return self.table[ids]
+
+    def move(self, source: int, target: int) -> None:
+        pass
+
+    def resize(self, slots: int) -> None:
+        pass
+
+
+class AttentionRunner(Runner):
+    """Keeps the keys and values of the latest `block_size` characters of each text: a ring buffer.
+
+    Rotary positions make scores depend on distances alone, so the oldest entry can be overwritten
+    where it stands and the order of the entries does not matter. A character therefore costs the
+    same however much has been written. Weights are rounded to half precision, as checkpoints have
+    them.
+    """
+
+    def __init__(self, model: AttentionLanguageModel | GPT, slots: int):
+        # Numba takes its time to import: not everybody who imports the engine writes with a kernel.
+        from charlm.engine import kernel
+
+        self._kernel = kernel.gpt_step if isinstance(model, GPT) else kernel.heads_step
+        self._weights = _gpt_weights(model) if isinstance(model, GPT) else _heads_weights(model)
+        self._padded_vocab_size = self._weights.lm_head.shape[1] * kernel.TILE
+        bias = model.lm_head.bias
+        self._bias = 0 if bias is None else bias.detach().cpu().numpy().copy()
+        config = model.config
+        self._vocab_size, self._block_size = config.vocab_size, config.block_size
+        self._frequencies = frequencies(config.head_size).numpy()
+        self._lengths: np.ndarray = np.zeros(slots, np.int64)
+        """How many characters each text has."""
+        heads, tile = (slots, config.n_layer, config.n_head), kernel.TILE
+        key_tiles, value_tiles = kernel.tiles_for(config.block_size), kernel.tiles_for(config.head_size)
+        self._keys = np.zeros((*heads, key_tiles, config.head_size, tile), np.float32)
+        self._values = np.zeros((*heads, value_tiles, config.block_size, tile), np.float32)
+
+    def prefill(self, slot: int, ids: np.ndarray) -> np.ndarray:
+        new = ids[-self._block_size :]
+        self._lengths[slot] = len(new)
+        slots = np.full(len(new), slot)
+        return self._run(new, slots, np.arange(len(new)))[-1]
+
+    def step(self, ids: np.ndarray) -> np.ndarray:
+        n = len(ids)
+        slots, positions = np.arange(n), self._lengths[:n].copy()
+        self._lengths[:n] += 1
+        if n == 1:
+            return self._run(ids, slots, positions)
+        # Each thread does some of the texts from start to end: they never wait for each other.
+        parts = min(n, CORES)
+        rows = (np.array_split(a, parts) for a in (ids, slots, positions))
+        return np.concatenate(list(POOL.map(self._run, *rows)))
+
+    def move(self, source: int, target: int) -> None:
+        for kept in (self._keys, self._values, self._lengths):
+            kept[target] = kept[source]
+
+    def resize(self, slots: int) -> None:
+        self._keys, self._values, self._lengths = (
+            np.concatenate((kept[:slots], np.zeros((max(0, slots - len(kept)), *kept.shape[1:]), kept.dtype)))
+            for kept in (self._keys, self._values, self._lengths)
+        )
+
+    def _run(self, ids: np.ndarray, slots: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Characters ids (n,) of the texts in `slots` → logits (n, vocab_size)."""
+        angles = positions[:, None] * self._frequencies
+        cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+        logits = np.empty((len(ids), self._padded_vocab_size), np.float32)
+        # Contiguous, so that there is one compiled version of the kernel, which always rounds alike.
+        ids = np.ascontiguousarray(ids, np.int64)
+        self._kernel(self._weights, ids, slots, positions, cos, sin, self._keys, self._values, logits)
+        return logits[:, : self._vocab_size] + self._bias
+
+
+def _heads_weights(model: AttentionLanguageModel) -> HeadsWeights:
+    """The weights as the kernel reads them."""
+    from charlm.engine.kernel import HeadsWeights, tiles
+
+    layers: list[Any] = list(model.layers)
+    return HeadsWeights(
+        _halves([model.embedding.weight])[0].astype(np.float32),
+        tiles(_halves([attention.qkv.weight for attention in layers])),
+        tiles(_halves([model.lm_head.weight])),
+    )
+
+
+def _gpt_weights(model: GPT) -> GPTWeights:
+    """The weights as the kernel reads them."""
+    from charlm.engine.kernel import GPTWeights, tiles
+
+    blocks: list[Any] = list(model.layers)
+    return GPTWeights(
+        _halves([model.embedding.weight])[0].astype(np.float32),
+        torch.stack([block.attention.gain.detach()[:, 0, 0] for block in blocks]).cpu().numpy(),
+        tiles(_halves([block.attention.qkv.weight for block in blocks])),
+        tiles(_halves([block.projection.weight for block in blocks])),
+        tiles(_halves([block.mlp.up.weight for block in blocks])),
+        tiles(_halves([block.mlp.down.weight for block in blocks])),
+        tiles(_halves([model.lm_head.weight])),
+    )
+
+
+def _halves(weights: list[Tensor]) -> np.ndarray:
+    """Matrices of one shape → (n, outputs, inputs) in half precision."""
+    return torch.stack(weights).detach().cpu().half().numpy()

@@ -1,0 +1,49 @@
+"""A forward pass on which everything is kept, for the pages that explain it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from charlm.models.attention import AttentionLanguageModel, mask_future
+from charlm.models.base import check_length
+from charlm.models.gpt import GPT
+
+AttentionModel: TypeAlias = AttentionLanguageModel | GPT
+"""The models that look back."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a text went through, layer by layer."""
+
+    scores: Tensor
+    """q·k/√d before the mask and the softmax, (n_layer, B, n_head, T, T)."""
+    weights: Tensor
+    """After mask and softmax, of the same shape: rows sum to one, nothing lies above the diagonal."""
+    residual: Tensor
+    """The channels after the embedding and after each layer, (n_layer + 1, B, T, C)."""
+
+
+@torch.no_grad()
+def trace(model: AttentionModel, idx: Tensor) -> Trace:
+    """What `model`, in eval mode, does with idx (B, T): the same layers in the same order as its
+    `forward`, which gives `model.unembed(residual[-1])`.
+
+    Raises `CharlmError` if T exceeds block_size.
+    """
+    T = idx.shape[1]
+    check_length(T, model.config.block_size)
+    cos, sin = model.cos[:T], model.sin[:T]
+    x = model.embedding(idx)
+    scores, residual = [], [x]
+    layers: list[Any] = list(model.layers)
+    for layer in layers:
+        scores.append(layer.scores(x, cos, sin))
+        x = layer(x, cos, sin)
+        residual.append(x)
+    stacked = torch.stack(scores)
+    return Trace(stacked, mask_future(stacked).softmax(dim=-1), torch.stack(residual))

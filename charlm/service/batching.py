@@ -1,0 +1,297 @@
+"""Continuous batching: texts that are written at the same time share every step of the model.
+
+A new text joins between two steps and a finished or abandoned one leaves, so that nobody waits for
+anybody else to finish (Yu et al., 2022, "Orca").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from charlm.engine.decoding import Runner, runner_for
+from charlm.engine.sampling import Sampler, SamplingOptions, Step, steps_of
+from charlm.errors import CharlmError
+from charlm.models import LanguageModel
+from charlm.service import limits
+
+IDLE_SECONDS = 30
+"""How long the weights of a model with which nobody writes stay packed."""
+SECONDS_TO_FIRST_LOOK = 0.005
+
+log = logging.getLogger(__name__)
+
+
+class Stream:
+    """A text that is being written: iterate over it, or `take` what there is; `close` it when done."""
+
+    def __init__(self, batcher: Batcher, model: LanguageModel, ids: list[int], options: SamplingOptions):
+        self.model, self.ids, self.options = model, ids, options
+        self.generator = np.random.default_rng(options.seed)
+        self.left = options.max_new_chars
+        self.closed = False
+        """Whether nothing will be added any more: it is finished, abandoned or has failed."""
+        self._batcher = batcher
+        self._steps: list[Step] = []
+        self._error: CharlmError | None = None
+        self._news = threading.Condition()
+
+    def take(self, timeout: float = 0.0) -> list[Step]:
+        """What was written since the last call; waits up to `timeout` seconds if that is nothing.
+
+        Raises `CharlmError` if writing failed.
+        """
+        with self._news:
+            if timeout > 0:
+                self._news.wait_for(lambda: self._steps or self.closed, timeout)
+            steps, self._steps = self._steps, []
+            if not steps and self._error is not None:
+                raise self._error
+            return steps
+
+    def __iter__(self) -> Iterator[Step]:
+        try:
+            while not self.closed or self._steps:
+                yield from self.take(timeout=60)
+            self.take()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Stops the writing and frees the place at once."""
+        with self._news:
+            self.closed = True
+            self._news.notify_all()
+        self._batcher.forget(self)
+
+    @property
+    def place(self) -> int:
+        """The place in the line of those who wait, 1 for the next; 0 once it is being written."""
+        return self._batcher.place(self)
+
+    def add(self, step: Step) -> None:
+        with self._news:
+            self._steps.append(step)
+            self.left -= 1
+            if self.left == 0:
+                self.closed = True
+            self._news.notify_all()
+
+    def fail(self, error: CharlmError) -> None:
+        with self._news:
+            self._error, self.closed = error, True
+            self._news.notify_all()
+
+
+@dataclass(frozen=True)
+class News:
+    """What has happened to a text since the last look: the characters written, its place in the line (0
+    once it is being written), and whether that was all."""
+
+    steps: list[Step]
+    place: int
+    done: bool
+
+
+async def follow(streams: Sequence[Stream], seconds_between_looks: float) -> AsyncIterator[list[News]]:
+    """The news of all `streams`, whenever there is any: first characters at once, then a few at a time.
+
+    Raises `CharlmError` if writing fails.
+    """
+    told = [News([], 0, False) for _ in streams]
+    begun = [False for _ in streams]
+    while not all(news.done for news in told):
+        before, told = told, [_news(stream) for stream in streams]
+        begun = [was or bool(news.steps or news.place) for was, news in zip(begun, told, strict=True)]
+        if any(
+            news.steps or (news.place, news.done) != (last.place, last.done)
+            for news, last in zip(told, before, strict=True)
+        ):
+            yield told
+        await asyncio.sleep(seconds_between_looks if all(begun) else SECONDS_TO_FIRST_LOOK)
+
+
+def _news(stream: Stream) -> News:
+    # In this order: a text that is closed now may have been written on since the last look.
+    closed, place = stream.closed, stream.place
+    steps = stream.take()
+    return News(steps, place, closed and not steps)
+
+
+class Batcher:
+    """One thread that writes any number of texts, with any number of models."""
+
+    def __init__(self) -> None:
+        self._groups: dict[LanguageModel, _Group] = {}
+        self._waiting: deque[Stream] = deque()
+        self._changed = threading.Condition()
+        self._worker: threading.Thread | None = None
+
+    def submit(self, model: LanguageModel, ids: list[int], options: SamplingOptions) -> Stream:
+        """Begins to write on from the characters `ids` as soon as there is a place.
+
+        Raises `CharlmError` if too many wait already.
+        """
+        stream = Stream(self, model, ids, options)
+        with self._changed:
+            if len(self._waiting) >= limits.MAX_WAITING_STREAMS:
+                raise CharlmError(
+                    f"Busy: {len(self._waiting)} texts are in line already. Please try again in a moment."
+                )
+            self._waiting.append(stream)
+            self._wake()
+        return stream
+
+    def place(self, stream: Stream) -> int:
+        """The place of `stream` in the line, 1 for the next; 0 if it does not wait."""
+        with self._changed:
+            return self._waiting.index(stream) + 1 if stream in self._waiting else 0
+
+    def forget(self, stream: Stream) -> None:
+        """Takes `stream` out of the line, if it waits there."""
+        with self._changed:
+            if stream in self._waiting:
+                self._waiting.remove(stream)
+
+    def _wake(self) -> None:
+        if self._worker is None:
+            self._worker = threading.Thread(target=self._work, daemon=True, name="charlm-batcher")
+            self._worker.start()
+        self._changed.notify_all()
+
+    def _work(self) -> None:
+        try:
+            while any(group.busy for group in self._groups.values()) or self._has_work():
+                self._let_one_join()
+                for model, group in list(self._groups.items()):
+                    if group.busy:
+                        self._step(group)
+                    elif time.monotonic() > group.last_used + IDLE_SECONDS:
+                        del self._groups[model]
+        except BaseException:
+            # Whatever ends this thread, who was being served is told, and who waits gets another.
+            log.exception("The thread that writes has ended")
+            with self._changed:
+                groups, self._groups, self._worker = self._groups, {}, None
+                if self._waiting:
+                    self._wake()
+            for group in groups.values():
+                group.fail()
+
+    def _step(self, group: _Group) -> None:
+        try:
+            group.step()
+        except Exception:
+            log.exception("Texts could not be written on")
+            group.fail()
+            del self._groups[group.model]
+
+    def _has_work(self) -> bool:
+        """Waits for somebody who wants a text; after `IDLE_SECONDS` without, the worker may go."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._waiting, IDLE_SECONDS):
+                self._worker = None
+                self._groups = {}
+                return False
+            return True
+
+    def _let_one_join(self) -> None:
+        """Between two steps one joins at most, so that those who write already are not held up by
+        many prompts."""
+        with self._changed:
+            full = sum(len(group.active) for group in self._groups.values()) >= limits.MAX_STREAMS
+            if full or not self._waiting:
+                return
+            stream = self._waiting[0]
+            if not stream.closed:
+                if stream.model not in self._groups:
+                    self._groups[stream.model] = _Group(stream.model)
+                self._groups[stream.model].joining = stream
+            self._waiting.popleft()
+
+
+class _Group:
+    """The texts that are written with one model; `active[i]` has slot i of its runner."""
+
+    def __init__(self, model: LanguageModel):
+        self.model = model
+        self.active: list[Stream] = []
+        self.joining: Stream | None = None
+        self.last_used = 0.0
+        self.drawn: np.ndarray = np.empty(0, np.int64)
+        self.sampler: Sampler | None = None
+        self._slots = 1
+        self._runner: Runner | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody writes, or is about to."""
+        return bool(self.active) or self.joining is not None
+
+    @property
+    def runner(self) -> Runner:
+        """Made when first wanted, and kept while nobody writes: packing the weights takes its time."""
+        if self._runner is None:
+            self._runner = runner_for(self.model, self._slots)
+        return self._runner
+
+    def step(self) -> None:
+        """Writes the next character of every text; whoever joins gets the first."""
+        if self.joining is not None:
+            self._join(self.joining)
+        self._drop_the_closed()
+        if not self.active:
+            self._rest()
+            return
+        if self.sampler is None:
+            self.sampler = Sampler([s.options for s in self.active], [s.generator for s in self.active])
+        self.drawn, probs = self.sampler.draw(self.runner.step(self.drawn))
+        steps = steps_of(self.model.tokenizer, self.drawn, probs)
+        for stream, step in zip(self.active, steps, strict=True):
+            if not stream.closed:
+                stream.add(step)
+
+    def fail(self) -> None:
+        """Ends all texts with an error."""
+        for stream in (*self.active, *filter(None, [self.joining])):
+            stream.fail(CharlmError("Writing failed on the server: please press Generate again."))
+        self.active = []
+
+    def _join(self, stream: Stream) -> None:
+        slot = len(self.active)
+        if slot == self._slots:
+            self._slots *= 2
+            self.runner.resize(self._slots)
+        logits = self.runner.prefill(slot, np.array(stream.ids))
+        first, probs = Sampler([stream.options], [stream.generator]).draw(logits[None])
+        stream.add(steps_of(self.model.tokenizer, first, probs)[0])
+        self.active.append(stream)
+        self.joining = None
+        self.drawn = np.concatenate((self.drawn, first))
+        self.sampler = None
+
+    def _drop_the_closed(self) -> None:
+        for i in reversed(range(len(self.active))):
+            if self.active[i].closed:
+                # The last one takes the free place.
+                last = self.active.pop()
+                if i < len(self.active):
+                    self.active[i] = last
+                    self.drawn[i] = self.drawn[-1]
+                    self.runner.move(len(self.active), i)
+                self.drawn = self.drawn[:-1]
+                self.sampler = None
+
+    def _rest(self) -> None:
+        """Nobody writes any more: the room for many texts is given back, the packed weights stay."""
+        self.last_used = time.monotonic()
+        if self._slots > 1:
+            self._slots = 1
+            self.runner.resize(self._slots)

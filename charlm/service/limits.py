@@ -1,0 +1,113 @@
+"""What a visitor may ask for. Each limit stands here once, and so does the sentence that tells it."""
+
+from __future__ import annotations
+
+from charlm.corpus import Corpus
+from charlm.errors import CharlmError, check_range
+from charlm.training.presets import PRESETS
+
+MAX_PROMPT_CHARS = 10_000
+MAX_TEXT_CHARS = 10_000
+"""The longest text to be looked at or encoded; a model reads the end of it."""
+MAX_NEW_CHARS = 5_000
+"""How many characters are written at a time."""
+MAX_STREAMS = 32
+"""How many texts are written at once."""
+MAX_WAITING_STREAMS = 100
+"""How many more may wait for a place."""
+
+TRAINABLE = ("small", "multi-head", "attention", "bigram")
+"""The presets whose training fits a visit: the GPT's takes over an hour."""
+MAX_CORPUS_CHARS = 5_000_000
+"""The longest text to train on."""
+MAX_VOCAB_SIZE = 1_000
+MAX_NAME_CHARS = 40
+SIZE_LIMITS = {"block_size": 256, "n_layer": 8, "n_head": 8, "n_embd": 384}
+"""The largest model that is trained, brought or kept here."""
+MAX_STEPS = 5_000
+MAX_RUN_SECONDS = 1800
+"""The longest that a run may take, whatever was asked for."""
+GRACE_SECONDS = 60
+"""How long a run may take to write what it has learned, before it is killed."""
+MAX_WAITING_RUNS = 20
+
+MAX_OWN_MODELS = 8
+"""How many models of one visitor are kept: a new one replaces the oldest."""
+FORGET_AFTER_SECONDS = 1800
+"""How long what belongs to a visitor is kept after the last sign of life."""
+
+PIECE = 100_000
+
+
+def check_chars(what: str, text: str, limit: int) -> str:
+    """`text`, if it has at most `limit` characters. Raises `CharlmError` that names it `what` otherwise."""
+    if len(text) > limit:
+        raise CharlmError(f"{what} may have {limit:,} characters: this one has {len(text):,}.")
+    return text
+
+
+def check_new_chars(max_new_chars: int) -> None:
+    """Raises `CharlmError` if more characters are asked for than are written at a time."""
+    if max_new_chars > MAX_NEW_CHARS:
+        raise CharlmError(
+            f"At most {MAX_NEW_CHARS:,} characters are written at a time, not {max_new_chars:,}."
+        )
+
+
+def check_model_sizes(config: object) -> None:
+    """Raises `CharlmError` if a model is larger than what can be trained here."""
+    for size, most in (SIZE_LIMITS | {"vocab_size": MAX_VOCAB_SIZE}).items():
+        check_range(size, getattr(config, size, 1), 1, most)
+
+
+def check_run(
+    name: str, preset: str, sizes: dict[str, int], steps: int | None, seconds: float | None
+) -> None:
+    """Raises `CharlmError` unless a model may be called `name`, and a run may train `preset` with these
+    `sizes` for that many `steps` or `seconds`."""
+    if not name.strip() or len(name) > MAX_NAME_CHARS:
+        raise CharlmError(f"Give the model a name of 1 to {MAX_NAME_CHARS} characters.")
+    check_characters(name)
+    if preset not in TRAINABLE:
+        known = (
+            f"{preset!r:.100} is not trained here"
+            if preset in PRESETS
+            else f"There is no preset called {preset!r:.100}"
+        )
+        raise CharlmError(f"{known}: choose one of {', '.join(TRAINABLE)}.")
+    for size, value in sizes.items():
+        check_range(size, value, 1, SIZE_LIMITS[size])
+    if steps is not None and not 1 <= steps <= MAX_STEPS:
+        raise CharlmError(f"A run takes from 1 to {MAX_STEPS:,} steps, not {steps}.")
+    if seconds is not None and not 1 <= seconds <= MAX_RUN_SECONDS:
+        raise CharlmError(f"A run takes from 1 to {MAX_RUN_SECONDS:,} seconds, not {seconds}.")
+
+
+def check_corpus(text: str, block_size: int) -> int:
+    """The vocab_size of `text`. Raises `CharlmError` if it is too long, too short or too varied to
+    be trained on."""
+    check_characters(check_chars("A text", text, MAX_CORPUS_CHARS))
+    vocab: set[str] = set()
+    # A piece at a time, so that other threads get their turn in between.
+    for start in range(0, len(text), PIECE):
+        vocab.update(text[start : start + PIECE])
+    if len(vocab) > MAX_VOCAB_SIZE:
+        raise CharlmError(
+            f"This text has {len(vocab):,} different characters; a model here can tell "
+            f"{MAX_VOCAB_SIZE:,} apart. Scripts with thousands of signs need tokens other than characters."
+        )
+    if len(Corpus(text, "").val_text) <= block_size:
+        raise CharlmError(
+            f"This text is too short: the last tenth of it is kept for validation and must fill a "
+            f"block of {block_size} characters, so it needs about {10 * (block_size + 1):,} characters."
+        )
+    return len(vocab)
+
+
+def check_characters(text: str) -> None:
+    """Raises `CharlmError` for half of a character alone, which no file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start]
+        raise CharlmError(f"{half!a} at position {error.start} is half of a character alone.") from error

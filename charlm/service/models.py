@@ -1,0 +1,255 @@
+"""The model service: what every tab asks for models, loaded once, when first wanted.
+
+Who computes where: PyTorch has one thread in this process (`torch.set_num_threads`), so it computes in
+whichever thread calls it, and no two pools of threads wait for each other. Texts are written by the
+batcher's thread and the engine's pool. Whatever else takes its time is computed by a few workers
+(`compute`). Nothing is computed on the event loop. Training has processes of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import shutil
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from charlm import checkpoints, hub
+from charlm.engine.decoding import CORES
+from charlm.engine.sampling import SamplingOptions, prompt_ids
+from charlm.errors import CharlmError
+from charlm.models import LanguageModel
+from charlm.service import limits
+from charlm.service.batching import Batcher, Stream
+from charlm.service.runs import TrainingRuns
+from charlm.service.visitors import Visitors
+from charlm.training.presets import PRESETS
+
+T = TypeVar("T")
+NO_SUCH_MODEL = "There is no such model, or it is not here any more."
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a visitor is told of a model before it is loaded. `val_loss` is in nats per character."""
+
+    title: str
+    description: str
+    parameters: int
+    val_loss: float
+    has_attention: bool
+
+
+@dataclass(frozen=True)
+class _OwnModel:
+    visitor: str
+    folder: Path
+    info: ModelInfo
+
+
+class ModelService:
+    """Hands out the trained models, for any number of threads at once.
+
+    A visitor's own model is known by a `name` that nobody else can guess.
+    """
+
+    def __init__(self) -> None:
+        torch.set_num_threads(1)
+        self.visitors = Visitors()
+        self.runs = TrainingRuns(self.visitors)
+        self.runs.on_trained(lambda run: self._add(run.visitor, run.name, run.model))
+        self._batcher = Batcher()
+        self._workers = ThreadPoolExecutor(CORES, "charlm-worker")
+        self._shared = _shared_models()
+        self._models: dict[str, Future[LanguageModel]] = {}
+        self._own: dict[str, _OwnModel] = {}
+        self._lock = threading.Lock()
+        """For the dictionaries alone: nothing slow is done with it."""
+        self.visitors.on_sweep(self._forget_the_gone)
+
+    def names(self) -> list[str]:
+        """The models there are for everybody, the best first."""
+        there = [name for name in checkpoints.names() if name in self._shared]
+        return sorted(there, key=lambda name: self._shared[name].val_loss)
+
+    def own_names(self, visitor: str) -> list[str]:
+        """The models of `visitor`, the latest first."""
+        with self._lock:
+            own = [name for name, model in self._own.items() if visitor and model.visitor == visitor]
+        return own[::-1]
+
+    def find(self, name: str) -> ModelInfo | None:
+        """Describes the model called `name`, if there is one."""
+        with self._lock:
+            own = self._own.get(name)
+        return own.info if own else self._shared.get(name)
+
+    def info(self, name: str) -> ModelInfo:
+        """As `find`. Raises `CharlmError` if there is no such model."""
+        found = self.find(name)
+        if found is None:
+            raise CharlmError(NO_SUCH_MODEL)
+        return found
+
+    def get(self, name: str) -> LanguageModel:
+        """The model called `name`, loaded once. Raises `CharlmError` if that is impossible."""
+        with self._lock:
+            loading = self._models.get(name)
+            if loading is None:
+                mine = self._models[name] = Future()
+        if loading is not None:
+            return loading.result()
+        try:
+            mine.set_result(checkpoints.load(self._path(name)))
+        except BaseException as error:
+            with self._lock:
+                self._models.pop(name, None)
+            mine.set_exception(error)
+        return mine.result()
+
+    def compute(self, function: Callable[..., T], *args: Any) -> T:
+        """`function(*args)`, by one of the workers, as soon as one is free."""
+        return self._workers.submit(function, *args).result()
+
+    def stream(self, name: str, prompt: str, options: SamplingOptions) -> Stream:
+        """`sampling.stream` with the model called `name`, beside all others who write with it, within
+        what one visitor may ask for.
+
+        Raises `CharlmError` at once for a request that cannot be carried out.
+        """
+        limits.check_chars("A prompt", prompt, limits.MAX_PROMPT_CHARS)
+        limits.check_new_chars(options.max_new_chars)
+        model = self.get(name)
+        return self._batcher.submit(model, prompt_ids(model.tokenizer, prompt), options)
+
+    def warm_up(self) -> None:
+        """Has the best model loaded and its kernel compiled, which takes seconds at the first start,
+        while a visitor still reads the page."""
+        name = self.names()[0]
+        if name not in self._models:
+            self.stream(name, "", SamplingOptions(max_new_chars=1))
+
+    def add_zip(self, visitor: str, title: str, path: Path) -> str:
+        """Makes the model in the zip file at `path` the `visitor`'s own and returns its name.
+
+        Raises `CharlmError` if it is not a charlm model.
+        """
+        return self._add_copy(visitor, title, path)
+
+    def add_from_hub(self, visitor: str, name: str) -> str:
+        """Makes a public model on the Hub the `visitor`'s own and returns its name here.
+
+        `name` is USER/MODEL or the address of its page. Raises `CharlmError` if there is no such
+        model of ours.
+        """
+        target = hub.repo_id(name)
+        if target is None:
+            raise CharlmError(f"{name[:100]!r} is not the name of a model on the Hub: write USER/MODEL.")
+        # Never with the token of whoever runs the app: visitors see what everybody may see.
+        return self._add_copy(visitor, target, hub.download(target, checkpoints.FILE_LIMITS, token=False))
+
+    def pack(self, name: str) -> Path:
+        """The visitor's own model called `name` as one zip file. Raises `CharlmError` if it is not
+        there any more."""
+        with self._lock:
+            own = self._own.get(name)
+        if own is None:
+            raise CharlmError(NO_SUCH_MODEL)
+        safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in own.info.title)
+        path = own.folder / f"{safe}.zip"
+        checkpoints.pack(own.folder, path)
+        return path
+
+    def close(self) -> None:
+        """Ends the runs and removes what visitors left."""
+        self.runs.close()
+        self.visitors.close()
+
+    def _add_copy(self, visitor: str, title: str, path: Path) -> str:
+        model = self.compute(checkpoints.load, path)
+        limits.check_model_sizes(model.config)
+        folder = self.visitors.new_folder()
+        checkpoints.save(model, _checked_record(model.record), folder)
+        return self._add(visitor, title, folder)
+
+    def _add(self, visitor: str, title: str, folder: Path) -> str:
+        self.visitors.touch(visitor)
+        own = _OwnModel(visitor, folder, _info(title, folder, own=True))
+        name = secrets.token_urlsafe(16)
+        with self._lock:
+            self._own[name] = own
+            mine = [n for n, model in self._own.items() if model.visitor == visitor]
+            removed = self._take_out(mine[: -limits.MAX_OWN_MODELS])
+        _remove(removed)
+        return name
+
+    def _forget_the_gone(self) -> None:
+        """Removes the models of visitors who are gone."""
+        with self._lock:
+            gone = [name for name, own in self._own.items() if self.visitors.is_gone(own.visitor)]
+            removed = self._take_out(gone)
+        _remove(removed)
+
+    def _take_out(self, names: list[str]) -> list[_OwnModel]:
+        for name in names:
+            self._models.pop(name, None)
+        return [self._own.pop(name) for name in names]
+
+    def _path(self, name: str) -> Path:
+        # A visitor's word must never be taken for a path.
+        with self._lock:
+            own = self._own.get(name)
+        if own is not None:
+            return own.folder
+        if name not in self.names():
+            raise CharlmError(NO_SUCH_MODEL)
+        return checkpoints.find(name)
+
+
+def _shared_models() -> dict[str, ModelInfo]:
+    """The checkpoints that come with charlm, by name. One that cannot be read is left out."""
+    found = {}
+    for name in checkpoints.names():
+        try:
+            found[name] = _info(name, checkpoints.find(name))
+        except CharlmError as error:
+            log.warning("A model is left out: %s", error)
+    return found
+
+
+def _info(title: str, checkpoint: Path, own: bool = False) -> ModelInfo:
+    """What the configuration of a checkpoint tells. Raises `CharlmError` if it cannot be read."""
+    described = checkpoints.read_description(checkpoint)
+    record = _checked_record(described["record"])
+    if own:
+        description = f"Your own model, trained on {record['data']}."
+    else:
+        description = PRESETS[title].description if title in PRESETS else "A model trained here."
+    has_attention = described["architecture"] != "bigram"
+    return ModelInfo(title, description, record["parameters"], record["val_loss"], has_attention)
+
+
+def _remove(models: list[_OwnModel]) -> None:
+    for own in models:
+        shutil.rmtree(own.folder, ignore_errors=True)
+
+
+def _checked_record(record: dict[str, Any]) -> dict[str, Any]:
+    """The record of somebody's file, with what the page shows of it in the right types."""
+    checked = dict(record)
+    for key, kind, default in (
+        ("data", str, "an unknown text"),
+        ("val_loss", float, 0.0),
+        ("parameters", int, 0),
+    ):
+        if not isinstance(checked.get(key), kind):
+            checked[key] = default
+    return checked

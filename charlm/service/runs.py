@@ -1,0 +1,280 @@
+"""Training runs of visitors: each a process of its own, its owner's alone, queued and within a budget.
+
+A run is the command line's `train --events` in a folder of its own. It ends by itself when the app
+that started it goes away.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from charlm import checkpoints
+from charlm.errors import CharlmError
+from charlm.service import estimate, limits
+from charlm.service.visitors import Visitors
+from charlm.training import presets
+from charlm.training.presets import Recipe
+from charlm.training.trainer import ProgressEvent
+
+EVALUATIONS = 12
+"""How often a run is evaluated, about."""
+ROOT = Path(__file__).resolve().parent.parent.parent
+MODEL, TEXT = "model", "text.txt"
+"""What lies in a run's folder: its checkpoint, and while it learns the text."""
+FAILED = "The training process ended unexpectedly."
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """One visitor's training run. `state` is queued, running, done, stopped or failed."""
+
+    visitor: str
+    name: str
+    recipe: Recipe
+    folder: Path
+    state: str = "queued"
+    error: str = ""
+    progress: ProgressEvent = field(
+        default_factory=lambda: ProgressEvent(step=0, done=0.0, seconds=0.0, chars_per_second=0.0)
+    )
+    evaluations: list[ProgressEvent] = field(default_factory=list)
+    baselines: dict[str, float] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    process: Any = None
+    """A `subprocess.Popen`, once it has begun."""
+    stopping: bool = False
+
+    @property
+    def model(self) -> Path:
+        """The folder of the checkpoint that the run leaves."""
+        return self.folder / MODEL
+
+    @property
+    def active(self) -> bool:
+        return self.state in ("queued", "running")
+
+
+class TrainingRuns:
+    """Starts, watches, stops and forgets the runs. Safe for any number of threads."""
+
+    def __init__(self, visitors: Visitors, max_running: int | None = None):
+        self.max_running = max_running or max(1, (os.cpu_count() or 1) // 2)
+        self._visitors = visitors
+        self._runs: list[Run] = []
+        self._lock = threading.RLock()
+        """For the list and the states alone: nothing slow is done with it."""
+        self._listeners: list[Callable[[Run], object]] = []
+        visitors.on_sweep(self._forget_the_gone)
+        atexit.register(self.close)
+
+    def on_trained(self, listener: Callable[[Run], object]) -> None:
+        """`listener(run)` is called when a run has left a model."""
+        self._listeners.append(listener)
+
+    def start(
+        self,
+        visitor: str,
+        name: str,
+        preset: str,
+        sizes: dict[str, int],
+        *,
+        steps: int | None = None,
+        seconds: float | None = None,
+        text: str | None = None,
+    ) -> Run:
+        """Queues the training of `preset` with other `sizes` on `text` (None: Tiny Shakespeare).
+
+        Raises `CharlmError` if the request is out of bounds, the visitor has a run already, or the
+        queue is full.
+        """
+        limits.check_run(name, preset, sizes, steps, seconds)
+        recipe = _recipe(preset, sizes, steps, seconds, text)
+        run = Run(visitor, name, recipe, self._visitors.new_folder())
+        try:
+            if text is not None:
+                (run.folder / TEXT).write_bytes(text.encode())
+            self._queue(run)
+        except CharlmError:
+            shutil.rmtree(run.folder, ignore_errors=True)
+            raise
+        except OSError as error:
+            shutil.rmtree(run.folder, ignore_errors=True)
+            raise CharlmError(f"Your text could not be kept on the server: {error.strerror}.") from error
+        return run
+
+    def _queue(self, run: Run) -> None:
+        with self._lock:
+            mine = self.of(run.visitor)
+            if mine is not None and mine.active:
+                raise CharlmError(f"Your run {mine.name!r} is not finished: stop it first.")
+            if sum(run.state == "queued" for run in self._runs) >= limits.MAX_WAITING_RUNS:
+                raise CharlmError(
+                    f"{limits.MAX_WAITING_RUNS} runs are waiting already: please try again in a few minutes."
+                )
+            self._runs.append(run)
+            self._fill()
+
+    def of(self, visitor: str) -> Run | None:
+        """The latest run of `visitor`, if there is one."""
+        self._visitors.touch(visitor)
+        with self._lock:
+            return next((run for run in reversed(self._runs) if run.visitor == visitor), None)
+
+    def place(self, run: Run) -> int:
+        """1 for the next in line, 0 for a run that does not wait."""
+        with self._lock:
+            waiting = [r for r in self._runs if r.state == "queued"]
+            return waiting.index(run) + 1 if run in waiting else 0
+
+    def stop(self, visitor: str) -> None:
+        """Ends the run of `visitor`; what it has learned is kept."""
+        run = self.of(visitor)
+        with self._lock:
+            if run is None or not run.active:
+                return
+            run.stopping = True
+            if run.state == "queued":
+                run.state = "stopped"
+        _ask_to_stop(run)
+
+    def close(self) -> None:
+        """Ends all runs."""
+        with self._lock:
+            active = [run for run in self._runs if run.active]
+            for run in active:
+                run.stopping = True
+                run.state = "stopped"
+        for run in active:
+            if run.process is not None:
+                run.process.kill()
+                run.process.wait()
+
+    def _fill(self) -> None:
+        """Begins the next runs in line, as long as there is a place. With the lock, so it must be quick."""
+        free = self.max_running - sum(run.state == "running" for run in self._runs)
+        for run in [run for run in self._runs if run.state == "queued"][:free]:
+            run.state = "running"
+            threading.Thread(target=self._train, args=(run,), daemon=True, name="charlm-run").start()
+
+    def _train(self, run: Run) -> None:
+        """Begins a run, follows it to its end, and gives its place to the next whatever happens."""
+        complaint = FAILED
+        try:
+            run.process = _begin(run)
+            if run.stopping:  # Whoever stopped it meanwhile found no process to tell.
+                _ask_to_stop(run)
+            complaint = _follow(run)
+            if _has_model(run):
+                for listener in self._listeners:
+                    listener(run)
+        except Exception:
+            log.exception("A training run could not be followed to its end")
+            if run.process is not None:
+                run.process.kill()
+        finally:
+            with self._lock:
+                run.state = "stopped" if run.stopping else "done" if _has_model(run) else "failed"
+                run.error = complaint if run.state == "failed" else ""
+                self._fill()
+
+    def _forget_the_gone(self) -> None:
+        """Removes the finished runs of visitors who are gone."""
+        with self._lock:
+            gone = [run for run in self._runs if not run.active and self._visitors.is_gone(run.visitor)]
+            self._runs = [run for run in self._runs if run not in gone]
+        for run in gone:
+            shutil.rmtree(run.folder, ignore_errors=True)
+
+
+def _recipe(
+    preset: str, sizes: dict[str, int], steps: int | None, seconds: float | None, text: str | None
+) -> Recipe:
+    """What a request asks for, its gaps filled. Raises `CharlmError` if the sizes do not fit together, or
+    the text cannot be trained on."""
+    changes: dict[str, Any] = dict(sizes)
+    changes |= {"steps": steps or limits.MAX_STEPS, "seconds": seconds or limits.MAX_RUN_SECONDS}
+    recipe = presets.recipe(preset, changes)
+    if text is not None:
+        recipe = replace(recipe, vocab_size=limits.check_corpus(text, recipe.config.block_size))
+    expected = min(changes["steps"], changes["seconds"] / estimate.seconds_per_step(recipe))
+    eval_interval = max(1, round(expected / EVALUATIONS))
+    return replace(recipe, options=replace(recipe.options, eval_interval=eval_interval))
+
+
+def _begin(run: Run) -> subprocess.Popen[str]:
+    """Starts the process that trains."""
+    command = [sys.executable, "-m", "charlm", "train", *run.recipe.arguments()]
+    command += ["--out", MODEL, "--events"]
+    if (run.folder / TEXT).exists():
+        command += ["--data", TEXT]
+    process = subprocess.Popen(
+        command,
+        cwd=run.folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if hasattr(os, "setpriority"):
+        # Whoever reads or writes on the page goes first.
+        os.setpriority(os.PRIO_PROCESS, process.pid, 10)
+    return process
+
+
+def _ask_to_stop(run: Run) -> None:
+    if run.process is not None:
+        run.process.stdin.close()
+
+
+def _has_model(run: Run) -> bool:
+    return (run.model / checkpoints.CONFIG).exists()
+
+
+def _follow(run: Run) -> str:
+    """Takes note of what a run tells, until it ends. Returns its last complaint, a sentence."""
+    process = run.process
+    killer = threading.Timer(limits.MAX_RUN_SECONDS + limits.GRACE_SECONDS, process.kill)
+    killer.daemon = True
+    killer.start()
+    complaints: list[str] = []
+    errors = threading.Thread(target=lambda: complaints.extend(process.stderr), daemon=True)
+    errors.start()
+    try:
+        for event in _events(process.stdout):
+            if "baselines" in event:
+                run.baselines = event["baselines"]
+                continue
+            run.progress = cast(ProgressEvent, event)
+            if "val_loss" in event:
+                run.evaluations.append(run.progress)
+        process.wait()
+    finally:
+        killer.cancel()
+    errors.join()
+    (run.folder / TEXT).unlink(missing_ok=True)
+    sentences = [line.removeprefix("charlm: ") for line in complaints if line.startswith("charlm: ")]
+    return sentences[-1].strip() if sentences else FAILED
+
+
+def _events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    """The events that a run prints, a line each. What is none is logged and left out."""
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            log.warning("A training run printed what is no event: %.200s", line)

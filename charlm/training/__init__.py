@@ -1,0 +1,1 @@
+"""How models learn: one loop for all, the recipes, and the losses."""

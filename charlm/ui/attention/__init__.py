@@ -1,0 +1,1 @@
+"""The Attention tab: every layer and head of a trained model, on the learner's own text."""

@@ -1,0 +1,1 @@
+"""The Averaging tab: from a loop to self-attention in four steps."""

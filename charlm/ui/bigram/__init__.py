@@ -1,0 +1,1 @@
+"""The Bigram tab: one table, learned and counted."""

@@ -1,0 +1,1 @@
+"""The Generate tab: a prompt, a model or two, and text that appears character by character."""

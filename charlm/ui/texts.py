@@ -1,0 +1,37 @@
+"""What of a learner's text can be shown, and a note on what cannot."""
+
+from __future__ import annotations
+
+from charlm.errors import CharlmError
+from charlm.models import LanguageModel
+from charlm.tokenizer import CharTokenizer
+
+MAX_NAMED = 20
+"""How many unknown characters are named."""
+
+
+def without_unknown(tokenizer: CharTokenizer, text: str, whose: str) -> tuple[str, list[str]]:
+    """`text` without the characters that the vocabulary lacks, and a note on them. `whose` is who does
+    not know them, in words."""
+    unknown = tokenizer.unknown(text)
+    if not unknown:
+        return text, []
+    named = " ".join(map(ascii, unknown[:MAX_NAMED]))
+    return tokenizer.replace_unknown(text), [f"Left out, because {whose}: {named}."]
+
+
+def readable(model: LanguageModel, text: str) -> tuple[str, list[str]]:
+    """The end of `text` that `model` can read at once, and notes on what was left out.
+
+    Raises `CharlmError` if nothing is left.
+    """
+    text, notes = without_unknown(model.tokenizer, text, "the model does not know them")
+    limit = model.config.block_size
+    if len(text) > limit:
+        notes.append(f"The text has {len(text):,} characters: the model reads the last {limit}.")
+        text = text[-limit:]
+    if not text:
+        raise CharlmError(
+            "There is nothing to look at yet: type at least one character that the model knows."
+        )
+    return text, notes

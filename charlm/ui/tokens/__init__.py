@@ -1,0 +1,1 @@
+"""The Tokens tab: what the model reads."""

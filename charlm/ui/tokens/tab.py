@@ -1,0 +1,49 @@
+"""What the tab shows and asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from charlm.tokenizer import CharTokenizer
+from charlm.ui.parts import SPEECH, Page, code, live, notes_view, text_box
+from charlm.ui.theme import view
+from charlm.ui.tokens import numbers
+
+SHAKESPEARE, OWN = "Tiny Shakespeare's 65 characters", "the characters of this text"
+INTRO = """
+A model reads numbers, so every character gets an **id**: its place in the sorted vocabulary. The text is
+split into a part to learn from and a part to be tested on; training reads random **chunks** of the first,
+a **batch** at a time. *Try:* point at a cell of **y** and see what the model may look at to predict it.
+"""
+
+
+def build(page: Page, tab: gr.Tab) -> None:
+    """Lays the tab out and connects it."""
+    gr.Markdown(INTRO)
+    with gr.Row():
+        with gr.Column(scale=3, min_width=300):
+            text = text_box(SPEECH, elem_id="tokens-text")
+        with gr.Column(scale=2, min_width=300):
+            vocabulary = gr.Radio([SHAKESPEARE, OWN], value=SHAKESPEARE, label="Vocabulary")
+    with gr.Row():
+        block_size = gr.Slider(1, 32, 8, step=1, label="block_size", min_width=160, elem_id="tokens-block")
+        batch_size = gr.Slider(1, 8, 4, step=1, label="batch_size", min_width=160, elem_id="tokens-batch")
+        seed = gr.Slider(0, 9999, 1337, step=1, label="seed", min_width=160, elem_id="tokens-seed")
+    notes = notes_view(elem_id="tokens-notes")
+    shown = view("tokens/tokens_view", elem_id="tokens")
+    code(numbers.LINES)
+
+    def compute(
+        text: str, vocabulary: str, block_size: int, batch_size: int, seed: int
+    ) -> tuple[dict[str, Any], list[str]]:
+        if vocabulary == OWN and text:
+            tokenizer = CharTokenizer.from_text(text)
+        else:
+            tokenizer = page.service.get(page.service.names()[0]).tokenizer
+        explained = numbers.explain(text, tokenizer, int(batch_size), int(block_size), int(seed))
+        return explained, explained["notes"]
+
+    inputs = [text, vocabulary, block_size, batch_size, seed]
+    live(page, [tab.select, *(c.change for c in inputs)], compute, inputs, [shown], notes)
