@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m charlm", description="Character-level language models.")
     commands = parser.add_subparsers(
-        required=True, metavar="train | sample | evaluate | push | deploy | bench"
+        required=True, metavar="app | train | sample | evaluate | push | deploy | bench"
     )
 
     def command(name: str, run: Any, summary: str, example: str) -> argparse.ArgumentParser:
@@ -106,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest only")
     sub.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest that sum to P")
     sub.add_argument("--seed", type=int, help="the same seed writes the same text")
+
+    sub = command("app", _app, "Open the page.", "app")
 
     sub = command("push", _push, "Upload a model to the Hub.", "push gpt USER/MODEL")
     sub.add_argument("name", help="a name under checkpoints/, or a folder")
@@ -240,6 +242,12 @@ def _sample(args: argparse.Namespace) -> None:
     for step in steps:
         print(step.char, end="", flush=True)
     print()
+
+
+def _app(args: argparse.Namespace) -> None:
+    from charlm.ui import build_app, serve
+
+    serve(build_app())
 
 
 def _push(args: argparse.Namespace) -> None:

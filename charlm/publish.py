@@ -79,7 +79,10 @@ def model_card(name: str, target: str) -> str:
 
 
 def space_files() -> list[str]:
-    """What a Space needs of this checkout, as paths from its root."""
+    """What a Space needs of this checkout, as paths from its root. Raises `CharlmError` where charlm was
+    installed without one."""
+    if not (ROOT / "app.py").is_file():
+        raise CharlmError("A Space is made from a checkout of charlm's repository: run this command there.")
     paths = [path.relative_to(ROOT).as_posix() for path in _candidates()]
     return sorted(path for path in paths if not any(fnmatch(path, unwanted) for unwanted in LEFT_OUT))
 

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save
 
 import charlm
-from charlm import CharlmError, checkpoints
+from charlm import CharlmError, checkpoints, models
+from charlm.engine.decoding import runner_for
 from charlm.models import LanguageModel
 
 
@@ -184,3 +186,18 @@ def test_committed_losses():
     """What the README claims; the losses themselves are remeasured by `python -m charlm evaluate`."""
     losses = {name: charlm.load(name).record["val_loss"] for name in ("bigram", "attention", "gpt")}
     assert losses["gpt"] <= 1.55 < losses["attention"] < losses["bigram"] < 2.4919
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture"), [("old-gpt", models.GPT), ("old-heads", models.AttentionLanguageModel)]
+)
+def test_what_version_0_1_wrote_loads_and_computes_the_same(name: str, architecture: type):
+    """Then, both were one architecture, and a flag told them apart."""
+    model = charlm.load(Path(__file__).parent / "data" / name)
+    assert isinstance(model, architecture)
+    logits, _ = model(torch.tensor([model.record["idx"]]))
+    assert torch.allclose(logits[0], torch.tensor(model.record["logits"]), atol=1e-4)
+    runner = runner_for(model)
+    assert np.allclose(
+        runner.prefill(0, np.array(model.record["idx"])), model.record["logits"][-1], atol=1e-4
+    )

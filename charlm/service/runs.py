@@ -275,6 +275,10 @@ def _events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
     """The events that a run prints, a line each. What is none is logged and left out."""
     for line in lines:
         try:
-            yield json.loads(line)
+            event = json.loads(line)
         except ValueError:
+            event = None
+        if isinstance(event, dict):
+            yield event
+        else:
             log.warning("A training run printed what is no event: %.200s", line)

@@ -16,7 +16,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
-from typing_extensions import Required
 
 from charlm.corpus import Corpus, get_batch
 from charlm.engine.sampling import stream
@@ -58,14 +57,17 @@ class TrainingOptions:
             raise CharlmError(f"seconds must be above 0, not {self.seconds}.")
 
 
-class ProgressEvent(TypedDict, total=False):
+class _Step(TypedDict):
+    step: int
+    done: float
+    seconds: float
+    chars_per_second: float
+
+
+class ProgressEvent(_Step, total=False):
     """A `Progress` as JSON, as `train --events` prints it, a line for each step; the losses and what
     follows them only where the model was evaluated."""
 
-    step: Required[int]
-    done: Required[float]
-    seconds: Required[float]
-    chars_per_second: Required[float]
     train_loss: float
     val_loss: float
     sample: str
@@ -260,7 +262,8 @@ class Trainer:
         # A young average forgets its random start: the decay grows with the number of steps.
         decay = min(self.options.average_decay, self.step / (self.step + 9))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+            for kept, new in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                kept.lerp_(new, 1 - decay)
         return distributed.mean(loss.item())
 
     @torch.no_grad()

@@ -1,0 +1,281 @@
+"""The model service and who visits it: nobody waits for what concerns somebody else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from charlm import CharlmError, Corpus, checkpoints
+from charlm.service import limits, runs, visitors
+from charlm.service.models import ModelService
+from charlm.service.visitors import Visitors
+
+TINY = {"block_size": 16, "n_layer": 1, "n_head": 2, "n_embd": 16}
+
+
+@pytest.fixture
+def service() -> Iterator[ModelService]:
+    service = ModelService()
+    yield service
+    service.close()
+
+
+def in_time(function: Callable[[], object], seconds: float = 10) -> object:
+    """What `function` gives, called in a thread that must not be kept waiting."""
+    answers: list[object] = []
+    thread = threading.Thread(target=lambda: answers.append(function()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert not thread.is_alive(), "it waits for somebody else"
+    return answers[0]
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def test_visitors_may_come_while_others_are_forgotten():
+    """Each sweep walks through everybody, at every switch of threads."""
+    here = Visitors()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    failures = []
+    end = time.monotonic() + 2
+
+    def come() -> None:
+        n = 0
+        while time.monotonic() < end:
+            here.touch(f"{threading.get_ident()}-{n}")
+            n += 1
+
+    def sweep() -> None:
+        while time.monotonic() < end:
+            try:
+                here.sweep()
+            except RuntimeError as error:
+                failures.append(error)
+                return
+
+    threads = [threading.Thread(target=f) for f in (come, come, sweep)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sys.setswitchinterval(interval)
+    here.close()
+    assert not failures
+
+
+def test_a_sweep_that_fails_is_logged_and_the_next_one_comes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(visitors, "SWEEP_INTERVAL_SECONDS", 0.02)
+    here = Visitors()
+    swept = []
+
+    def broken() -> None:
+        swept.append("broken")
+        raise OSError("no such disk")
+
+    here.on_sweep(broken)
+    here.on_sweep(lambda: swept.append("other"))
+    wait_for(lambda: swept.count("other") >= 3)
+    here.close()
+    assert swept.count("broken") >= 3
+    assert "no such disk" in caplog.text
+
+
+def test_nobody_waits_while_a_model_is_loaded(service: ModelService, monkeypatch: pytest.MonkeyPatch):
+    loading, go_on = threading.Event(), threading.Event()
+    load = checkpoints.load
+    loaded = []
+
+    def slow(path: Path) -> object:
+        loaded.append(path.name)
+        if path.name == "gpt":
+            loading.set()
+            go_on.wait(30)
+        return load(path)
+
+    monkeypatch.setattr(checkpoints, "load", slow)
+    askers = [threading.Thread(target=service.get, args=("gpt",)) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    assert loading.wait(10)
+    assert in_time(service.names) == ["gpt", "attention", "bigram"]
+    assert in_time(lambda: service.own_names("ann")) == []
+    assert in_time(lambda: service.info("gpt").has_attention) is True
+    assert in_time(lambda: service.get("bigram").config.vocab_size) == 65
+    assert in_time(service.visitors.sweep) is None
+    go_on.set()
+    for asker in askers:
+        asker.join(30)
+    assert loaded.count("gpt") == 1
+
+
+def test_a_model_that_could_not_be_loaded_is_tried_again(
+    service: ModelService, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "load", lambda path: (_ for _ in ()).throw(CharlmError("A bad disk.")))
+        for _ in range(2):
+            with pytest.raises(CharlmError, match="A bad disk"):
+                service.get("bigram")
+    assert service.get("bigram").config.vocab_size == 65
+
+
+def test_a_model_that_cannot_be_read_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    for name, text in (("broken", "{"), ("foreign", json.dumps({"model_type": "llama"}))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / checkpoints.CONFIG).write_text(text)
+    monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path)
+    service = ModelService()
+    assert service.names() == []
+    assert caplog.text.count("left out") == 2
+    service.close()
+
+
+def test_the_app_has_one_thread_of_pytorch_and_computes_in_workers(service: ModelService):
+    assert service.compute(torch.get_num_threads) == 1
+    assert service.compute(threading.current_thread).name.startswith("charlm-worker")
+    with pytest.raises(ZeroDivisionError):
+        service.compute(lambda: 1 / 0)
+
+
+class Child:
+    """Stands in for the process of a run: prints `lines`, then ends."""
+
+    def __init__(self, script: str):
+        self.script = script
+
+    def __call__(self, run: runs.Run) -> subprocess.Popen[str]:
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        return subprocess.Popen([sys.executable, "-c", self.script], cwd=run.folder, text=True, **pipes)
+
+
+HALF_A_LINE = """
+print('{"baselines": {"uniform": 1.0, "bigram": 0.5}}')
+print('{"step": 1, "done":')
+print('[1, 2]')
+print('{"step": 2, "done": 1.0, "seconds": 1.0, "chars_per_second": 5.0}')
+import sys; sys.exit("charlm: That was all.")
+"""
+
+
+def test_what_is_no_event_of_a_run_is_left_out(
+    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(runs, "_begin", Child(HALF_A_LINE))
+    run = service.runs.start("ann", "one", "small", TINY, steps=5, text=corpus.text)
+    wait_for(lambda: not run.active)
+    assert (run.state, run.error) == ("failed", "That was all.")
+    assert run.progress["step"] == 2
+    assert run.baselines == {"uniform": 1.0, "bigram": 0.5}
+    assert caplog.text.count("what is no event") == 2
+
+
+@pytest.mark.parametrize("fault", ["begin", "listen"])
+def test_a_run_that_cannot_be_followed_makes_way(
+    fault: str, service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+):
+    service.runs.max_running = 1
+
+    def broken(_: runs.Run) -> None:
+        raise OSError("no more processes")
+
+    if fault == "begin":
+        monkeypatch.setattr(runs, "_begin", broken)
+    else:
+        monkeypatch.setattr(runs, "_follow", broken)
+    first = service.runs.start("ann", "one", "small", TINY, steps=5, text=corpus.text)
+    wait_for(lambda: not first.active)
+    assert (first.state, first.error) == ("failed", runs.FAILED)
+    assert first.process is None or first.process.wait(10)
+    monkeypatch.undo()
+    second = service.runs.start("bob", "two", "bigram", {"block_size": 8}, steps=2, text=corpus.text)
+    wait_for(lambda: not second.active)
+    assert second.state == "done"
+
+
+def test_nobody_waits_while_a_process_begins(
+    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+):
+    beginning, go_on = threading.Event(), threading.Event()
+
+    def slow(_: runs.Run) -> None:
+        beginning.set()
+        go_on.wait(30)
+        raise OSError("stopped")
+
+    monkeypatch.setattr(runs, "_begin", slow)
+    run = service.runs.start("ann", "one", "small", TINY, steps=5, text=corpus.text)
+    assert beginning.wait(10)
+    assert in_time(lambda: service.runs.of("bob")) is None
+    assert in_time(lambda: service.runs.place(run)) == 0
+    assert in_time(lambda: service.runs.stop("ann")) is None
+    go_on.set()
+    wait_for(lambda: not run.active)
+    assert run.state == "stopped"
+
+
+def test_a_run_may_be_stopped_before_its_process_has_begun(
+    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+):
+    beginning, go_on = threading.Event(), threading.Event()
+    begin = Child("import sys; sys.stdin.read()")
+
+    def slow(run: runs.Run) -> subprocess.Popen[str]:
+        beginning.set()
+        go_on.wait(30)
+        return begin(run)
+
+    monkeypatch.setattr(runs, "_begin", slow)
+    run = service.runs.start("ann", "one", "small", TINY, steps=5, text=corpus.text)
+    assert beginning.wait(10)
+    service.runs.stop("ann")
+    go_on.set()
+    wait_for(lambda: not run.active)
+    assert run.state == "stopped"
+
+
+def test_a_request_that_is_refused_leaves_no_folder(service: ModelService, corpus: Corpus):
+    service.runs.max_running = 0
+    service.runs.start("ann", "one", "small", TINY, steps=5, text=corpus.text)
+    before = list(service.visitors.folder.iterdir())
+    with pytest.raises(CharlmError, match="'one' is not finished"):
+        service.runs.start("ann", "two", "small", TINY, steps=5, text=corpus.text)
+    assert list(service.visitors.folder.iterdir()) == before
+
+
+def test_a_full_disk_is_told_to_whoever_wants_to_train(
+    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(CharlmError, match="could not be kept on the server: No space left on device"):
+        service.runs.start("ann", "one", "small", TINY, steps=5, text=corpus.text)
+    assert service.runs.of("ann") is None
+
+
+def test_the_limits_of_a_model_are_those_of_training(
+    service: ModelService, monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tmp_path: Path
+):
+    checkpoints.pack(checkpoint, tmp_path / "m.zip")
+    monkeypatch.setitem(limits.SIZE_LIMITS, "n_embd", 8)
+    with pytest.raises(CharlmError, match="n_embd must be from 1 to 8, not 16"):
+        service.add_zip("ann", "m", tmp_path / "m.zip")
