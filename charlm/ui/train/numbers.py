@@ -8,7 +8,7 @@ from typing import Any
 from charlm.corpus import decode_text
 from charlm.errors import CharlmError
 from charlm.service import estimate
-from charlm.service.limits import MAX_CORPUS_CHARS, MAX_RUN_SECONDS, SIZE_LIMITS
+from charlm.service.limits import MAX_CORPUS_CHARS, SIZE_LIMITS
 from charlm.service.runs import Run
 from charlm.training import presets
 
@@ -70,7 +70,6 @@ def progress(run: Run, place: int) -> dict[str, Any]:
         "state": run.state,
         "place": place,
         "error": run.error,
-        "limit": MAX_RUN_SECONDS,
         **{key: run.progress[key] for key in ("step", "done", "seconds", "chars_per_second")},
     }
 
