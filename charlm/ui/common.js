@@ -1,14 +1,29 @@
 // What the views share. Everything that a visitor or a model wrote reaches the page as text, never as HTML.
-window.charlm = {
-  // A character as it can be seen: spaces and line breaks get a sign.
-  visible: (char) => ({ " ": "␣", "\n": "↵", "\t": "⇥" })[char] ?? char,
+window.charlm = (() => {
+  const SIGNS = { " ": "␣", "\n": "↵", "\t": "⇥" };
+  const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+  const MAX_LABELS = 32;
 
-  // An element: charlm.el("span", { class: "c", text: "a" }, child, …)
-  el(tag, attributes = {}, ...children) {
-    const svg = ["svg", "g", "rect", "text", "line", "path", "title"].includes(tag);
-    const node = svg
-      ? document.createElementNS("http://www.w3.org/2000/svg", tag)
-      : document.createElement(tag);
+  // A text as it can be seen: spaces and line breaks get a sign.
+  const visible = (text) => text.replace(/[ \n\t]/g, (char) => SIGNS[char]);
+
+  const count = (n) => n.toLocaleString("en");
+  const duration = (seconds) =>
+    seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
+
+  // With a space at which no line breaks.
+  function percent(p) {
+    if (p >= 0.9995) return "100\u00a0%";
+    return p < 0.001 ? "<0.1\u00a0%" : `${(100 * p).toFixed(1)}\u00a0%`;
+  }
+
+  // Base64 as bytes and as float32 numbers.
+  const bytes = (text) => Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+  const floats = (text) => new Float32Array(bytes(text).buffer);
+
+  // An element: el("span", { class: "c", text: "a" }, child, …)
+  function el(tag, attributes = {}, ...children) {
+    const node = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes)) {
       if (name === "text") node.textContent = value;
       else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
@@ -16,44 +31,158 @@ window.charlm = {
     }
     node.append(...children);
     return node;
-  },
+  }
+
+  // A row of a bar chart: a bar that fills `share` of its track, between its label and its value in words.
+  // `mark` is another share, drawn as a line across the bar; `kind` is a class: chosen, rest or cut.
+  function bar({ label, share, value = percent(share), mark = null, kind = "", ...attributes }) {
+    const track = el(
+      "span",
+      { class: "bar-track" },
+      el("span", { class: "bar", style: `width:${100 * share}%` }),
+    );
+    if (mark !== null) track.append(el("span", { class: "mark", style: `left:${100 * mark}%` }));
+    return el(
+      "div",
+      { class: `bar-row ${kind}`, ...attributes },
+      el("span", { class: "bar-label", text: label }),
+      track,
+      el("span", { class: "bar-value", text: value }),
+    );
+  }
+
+  // A bar for each of `rows`, and one for the `more` that are not shown and fill `rest` together.
+  function bars(rows, more, rest) {
+    const left = more > 0 ? [{ label: `${more} more`, share: rest, kind: "rest" }] : [];
+    return [...rows, ...left].map(bar);
+  }
 
   // The background for a value from −1 to 1: indigo for what is positive, orange for what is negative.
-  heat: (x) => `color-mix(in srgb, ${x < 0 ? "var(--negative)" : "var(--positive)"} ${(70 * Math.min(1, Math.abs(x))).toFixed(1)}%, transparent)`,
+  function heat(x) {
+    const colour = x < 0 ? "var(--negative)" : "var(--positive)";
+    return `color-mix(in srgb, ${colour} ${(70 * Math.min(1, Math.abs(x))).toFixed(1)}%, transparent)`;
+  }
 
   // The colours of the page as [r, g, b], for a canvas.
-  rgb(node) {
-    const style = getComputedStyle(node);
-    const read = (name) => style.getPropertyValue(name).match(/\w\w/g).map((x) => parseInt(x, 16));
+  function colours() {
+    const style = getComputedStyle(document.querySelector(".charlm-view"));
+    function read(name) {
+      const pairs = style.getPropertyValue(name).match(/\w\w/g);
+      return pairs.map((pair) => parseInt(pair, 16));
+    }
     return { positive: read("--positive"), negative: read("--negative"), ink: read("--ink") };
-  },
+  }
 
-  // Base64 as bytes.
-  bytes: (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)),
-
-  // An n × n picture, one pixel a number.
-  paint(canvas, n, opacityAt, colourAt) {
+  // Draws n × n values from −1 to 1, the i-th of them heatAt(i), one pixel a value. What is masked is null.
+  function paint(canvas, n, heatAt) {
+    const { positive, negative, ink } = colours();
     canvas.width = canvas.height = n;
     const context = canvas.getContext("2d");
     const image = context.createImageData(n, n);
     for (let i = 0; i < n * n; i++) {
-      const [r, g, b] = colourAt(i);
-      image.data.set([r, g, b, 255 * opacityAt(i)], 4 * i);
+      const x = heatAt(i);
+      const colour = x === null ? ink : x < 0 ? negative : positive;
+      image.data.set([...colour, 255 * (x === null ? 0.12 : Math.abs(x))], 4 * i);
     }
     context.putImageData(image, 0, 0);
-  },
+  }
 
-  duration: (seconds) => (seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`),
+  // A small picture of n × n weights, given as bytes. The opacity of a weight is its square root, so that
+  // small ones can be seen too.
+  function thumbnail(n, weights, attributes) {
+    const canvas = el("canvas", attributes);
+    paint(canvas, n, (i) => Math.sqrt(weights[i] / 255));
+    return canvas;
+  }
 
-  percent: (p) => (p >= 0.9995 ? "100 %" : p < 0.001 ? "<0.1 %" : `${(100 * p).toFixed(1)} %`),
+  // The labels along the top or the left edge: all if there is room for them, else every second, fifth, …
+  function edge(side, labels) {
+    const n = labels.length;
+    const step = [1, 2, 5, 10, 20, 50].find((s) => n / s <= MAX_LABELS) ?? 100;
+    const start = side === "top" ? "left" : "top";
+    const label = (text, i) => el("span", { style: `${start}:${(100 * (i + 0.5)) / n}%`, text });
+    return el("div", { class: `labels ${side}` }, ...labels.map(label).filter((_, i) => i % step === 0));
+  }
 
-  // Rows of a bar chart: [[label, probability, class?], …]
-  bars(rows) {
-    const { el, percent } = window.charlm;
-    return rows.map(([label, p, kind = ""]) =>
-      el("div", { class: `bar-row ${kind}` },
-        el("span", { class: "bar-label", text: label }),
-        el("span", { class: "bar-track" }, el("span", { class: "bar", style: `width:${100 * p}%` })),
-        el("span", { class: "bar-value", text: percent(p) })));
-  },
-};
+  // Lines around one row and one column of n, put there by mark(row, column); null is for none.
+  function crossHair(n) {
+    let marked = [null, null];
+    const lines = marked.map(() => el("div", { class: "cross", hidden: true }));
+    function put(line, place, start, size) {
+      line.hidden = place === null;
+      line.style[start] = `${(100 * place) / n}%`;
+      line.style[size] = `${100 / n}%`;
+    }
+    function mark(row, column) {
+      marked = [row, column];
+      put(lines[0], row, "top", "height");
+      put(lines[1], column, "left", "width");
+    }
+    return { lines, mark, marked: () => marked };
+  }
+
+  // Calls point(row, column) with the cell of the n × n canvas on a board that the pointer is on, or to which
+  // an arrow key leads from the cell marked().
+  function listen(board, canvas, n, marked, point) {
+    const within = (place) => Math.max(0, Math.min(n - 1, place));
+    function followPointer(event) {
+      const box = canvas.getBoundingClientRect();
+      const place = (offset, length) => within(Math.floor((n * offset) / length));
+      point(place(event.clientY - box.top, box.height), place(event.clientX - box.left, box.width));
+    }
+    function followKeys(event) {
+      const move = ARROWS[event.key];
+      if (!move) return;
+      event.preventDefault();
+      point(...marked().map((place, axis) => within((place ?? -1) + move[axis])));
+    }
+    board.addEventListener("pointermove", followPointer);
+    board.addEventListener("pointerdown", followPointer);
+    board.addEventListener("keydown", followKeys);
+  }
+
+  // A heat map with a row and a column for each of `labels`, painted by `heatAt`; `axes` may name its `rows`
+  // and its `columns`. `point(row, column)` hears of every cell pointed at, by mouse, finger or arrow keys.
+  // Returns the figure, and `mark(row, column)`, which puts the cross-hair there.
+  function heatMap({ name, title = name, caption, labels, axes = {}, heatAt, point }) {
+    const n = labels.length;
+    const canvas = el("canvas", { "data-map": name });
+    paint(canvas, n, heatAt);
+    const cross = crossHair(n);
+    const attributes = {
+      class: "board",
+      tabindex: 0,
+      role: "application",
+      "aria-roledescription": "heat map",
+      "aria-label": `${title}: ${caption}`,
+    };
+    const board = el("div", attributes, canvas, ...cross.lines);
+    listen(board, canvas, n, cross.marked, point);
+    const figure = el(
+      "figure",
+      { class: "heat-map" },
+      el("figcaption", {}, el("b", { text: title }), ` ${caption}`),
+      ...Object.entries(axes).map(([axis, text]) => el("span", { class: axis, text })),
+      edge("top", labels),
+      edge("left", labels),
+      board,
+    );
+    return { figure, mark: cross.mark };
+  }
+
+  return {
+    MAX_LABELS,
+    visible,
+    count,
+    duration,
+    percent,
+    bytes,
+    floats,
+    el,
+    bar,
+    bars,
+    heat,
+    thumbnail,
+    heatMap,
+  };
+})();

@@ -1,6 +1,10 @@
 // Sentences on what could not be shown as asked.
 const { el } = window.charlm;
 const root = element.querySelector(".notes_view");
-const draw = () => root.replaceChildren(...(props.value ?? []).map((note) => el("p", { class: "note", role: "status", text: note })));
+
+function draw() {
+  const notes = props.value ?? [];
+  root.replaceChildren(...notes.map((text) => el("p", { class: "note", role: "status", text })));
+}
 watch("value", draw);
 draw();

@@ -1,17 +1,21 @@
 // Three losses on one scale, from knowing nothing to having counted.
-const { el } = window.charlm;
+const { el, bar } = window.charlm;
 const root = element.querySelector(".losses_view");
-const NAMES = { uniform: "Uniform guess, ln(vocab_size)", learned: "The trained table", counted: "The counted table, the best there is" };
+const NAMES = {
+  uniform: "Uniform guess, ln(vocab_size)",
+  learned: "The trained table",
+  counted: "The counted table, the best there is",
+};
 
 function draw() {
   const v = props.value;
   if (!v) return;
+  const row = ([key, label]) =>
+    bar({ label, share: v[key] / v.uniform, value: v[key].toFixed(3), "data-loss": key });
   root.replaceChildren(
     el("h3", { text: "Validation loss, nats per character" }),
-    ...Object.entries(NAMES).map(([key, name]) =>
-      el("div", { class: "bar-row wide", "data-loss": key }, el("span", { class: "bar-label", text: name }),
-        el("span", { class: "bar-track" }, el("span", { class: "bar", style: `width:${(100 * v[key]) / v.uniform}%` })),
-        el("span", { class: "bar-value", text: v[key].toFixed(3) }))));
+    ...Object.entries(NAMES).map(row),
+  );
 }
 watch("value", draw);
 draw();

@@ -1,47 +1,63 @@
-// Text as it is written: appends what is new, tints by probability, and tells what each character was drawn from.
-const { el, visible, bars, percent } = window.charlm;
+// Text as it is written: appends what is new, tints by probability, and tells what each character was drawn
+// from.
+const { el, visible, count, percent, bars } = window.charlm;
 
 const title = el("strong");
 const status = el("span", { class: "status", role: "status" });
 const tint = el("input", { type: "checkbox" });
-const link = el("button", { type: "button", text: "Link", title: "Copy a link that writes this text again", onclick: () => copyLink() });
-const copy = el("button", { type: "button", text: "Copy", onclick: () => copyText() });
-const download = el("button", { type: "button", text: "Download", onclick: () => downloadText() });
+const button = (text, onclick, tooltip = null) =>
+  el("button", { type: "button", text, onclick, title: tooltip });
+const link = button("Link", copyLink, "Copy a link that writes this text again");
+const copy = button("Copy", copyText);
+const download = button("Download", downloadText);
 const page = el("div", { class: "page", tabindex: "0", "aria-label": "Generated text" });
-const chart = el("div", { class: "chart" });
-element.querySelector(".text_view").append(
-  el("div", { class: "toolbar" }, title,
-    el("label", {}, tint, " tint by probability"), link, copy, download, status),
-  page,
-  el("div", { class: "legend" }, el("span", { text: "likely" }), el("span", { class: "ramp" }), el("span", { text: "surprising" })),
-  chart,
+const legend = el(
+  "div",
+  { class: "legend" },
+  el("span", { text: "likely" }),
+  el("span", { class: "ramp" }),
+  el("span", { text: "surprising" }),
 );
+const chart = el("div", { class: "chart" });
+element
+  .querySelector(".text_view")
+  .append(
+    el(
+      "div",
+      { class: "toolbar" },
+      title,
+      el("label", {}, tint, " tint by probability"),
+      link,
+      copy,
+      download,
+      status,
+    ),
+    page,
+    legend,
+    chart,
+  );
 
-let shown = { id: null, length: 0 };
+let shown = { id: null, length: 0, stopped: false };
 let chars = [];
 let pinned = null;
 
-tint.addEventListener("change", () => page.classList.toggle("tinted", tint.checked) || legend());
-const legend = () => (element.querySelector(".legend").style.visibility = tint.checked ? "visible" : "hidden");
-legend();
-hint();
-
 function hint() {
-  chart.replaceChildren(el("p", { class: "hint", text: "Point at a character, or tap it, to see what it was drawn from." }));
+  const text = "Point at a character, or tap it, to see what it was drawn from.";
+  chart.replaceChildren(el("p", { class: "hint", text }));
 }
 
-function begin(value) {
-  shown = { id: value.id, length: 0, stopped: false };
+function begin({ id, title: name, prompt }) {
+  shown = { id, length: 0, stopped: false };
   chars = [];
   pinned = null;
-  title.textContent = value.title;
-  page.replaceChildren(el("span", { class: "prompt", text: value.prompt }));
+  title.textContent = name;
+  page.replaceChildren(el("span", { class: "prompt", text: prompt }));
   hint();
 }
 
 function draw() {
   const value = props.value;
-  if (!value || !value.id) {
+  if (!value?.id) {
     page.replaceChildren(el("span", { class: "hint", text: "Press Generate, and the model writes here." }));
     return;
   }
@@ -49,69 +65,117 @@ function draw() {
   const atEnd = page.scrollHeight - page.scrollTop - page.clientHeight < 40;
   const lines = value.steps.slice(shown.length).split("\n").slice(0, -1);
   shown.length = value.steps.length;
-  page.append(...lines.map((line) => {
-    const [char, p, alternatives, more] = JSON.parse(line);
-    chars.push({ char, p, alternatives, more });
-    // Surprise in nats, up to 5, sets the tint.
-    const surprise = Math.min(1, -Math.log(Math.max(p, 1e-9)) / 5);
-    return el("span", { class: "ch", "data-i": chars.length - 1, style: `--surprise:${surprise.toFixed(3)}`, text: char });
-  }));
+  page.append(...lines.map(write));
   if (atEnd) page.scrollTop = page.scrollHeight;
   tell();
 }
 
+// The character that a line of JSON tells of.
+function write(line) {
+  const [char, p, alternatives, more] = JSON.parse(line);
+  chars.push({ char, p, alternatives, more });
+  // Surprise in nats, up to 5, sets the tint.
+  const surprise = Math.min(1, -Math.log(Math.max(p, 1e-9)) / 5);
+  const style = `--surprise:${surprise.toFixed(3)}`;
+  return el("span", { class: "ch", "data-i": chars.length - 1, style, text: char });
+}
+
 function tell() {
-  const value = props.value;
-  const speed = value.seconds > 0 ? `, ${Math.round(chars.length / value.seconds).toLocaleString("en")} per second` : "";
-  if (value.place > 0) return (status.textContent = `busy: ${value.place === 1 ? "next" : `number ${value.place}`} in line`);
-  const state = value.done ? "" : shown.stopped ? "stopped, " : "writing, ";
-  status.textContent = `${state}${chars.length} characters${speed}, seed ${value.settings.seed}`;
+  const { place, done, seconds, settings } = props.value;
+  if (place > 0) {
+    status.textContent = `busy: ${place === 1 ? "next" : `number ${place}`} in line`;
+    return;
+  }
+  const state = done ? "" : shown.stopped ? "stopped, " : "writing, ";
+  const speed = seconds > 0 ? `, ${count(Math.round(chars.length / seconds))} per second` : "";
+  status.textContent = `${state}${chars.length} characters${speed}, seed ${settings.seed}`;
 }
 
 function explain(i) {
   page.querySelector(".chosen")?.classList.remove("chosen");
-  if (i === null || !chars[i]) return hint();
+  if (i === null || !chars[i]) {
+    hint();
+    return;
+  }
   page.querySelector(`[data-i="${i}"]`).classList.add("chosen");
-  const { char, p, alternatives, more } = chars[i];
-  const rows = alternatives.map(([c, q]) => [visible(c), q, c === char ? "chosen" : ""]);
-  if (!alternatives.some(([c]) => c === char)) rows.push([visible(char), p, "chosen"]);
-  const named = rows.reduce((sum, [, q]) => sum + q, 0);
-  const others = more - (rows.length - alternatives.length);
-  if (others > 0) rows.push([`${others} more`, Math.max(0, 1 - named), "rest"]);
-  const before = (props.value.prompt + chars.slice(0, i).map((c) => c.char).join("")).slice(-24);
+  const { char, p } = chars[i];
+  const before = written(i).slice(-24);
   chart.replaceChildren(
-    el("p", {}, "After ", el("code", { text: [...before].map(visible).join("") }), " it drew ",
-      el("code", { text: visible(char) }), `, with probability ${percent(p)}.`),
-    ...bars(rows));
+    el(
+      "p",
+      {},
+      "After ",
+      el("code", { text: visible(before) }),
+      " it drew ",
+      el("code", { text: visible(char) }),
+      `, with probability ${percent(p)}.`,
+    ),
+    ...distribution(chars[i]),
+  );
 }
 
-const indexOf = (event) => event.target.dataset?.i ?? null;
-page.addEventListener("pointerover", (e) => pinned === null && indexOf(e) !== null && explain(+indexOf(e)));
-page.addEventListener("pointerleave", () => pinned === null && explain(null));
-page.addEventListener("click", (e) => {
-  pinned = indexOf(e) === null || +indexOf(e) === pinned ? null : +indexOf(e);
+// The likeliest characters and the one that was drawn, which may not be among them.
+function distribution({ char, p, alternatives, more }) {
+  const isAmongThem = alternatives.some(([c]) => c === char);
+  const named = isAmongThem ? alternatives : [...alternatives, [char, p]];
+  const rows = named.map(([c, share]) => ({ label: visible(c), share, kind: c === char ? "chosen" : "" }));
+  const sum = rows.reduce((total, row) => total + row.share, 0);
+  return bars(rows, isAmongThem ? more : more - 1, Math.max(0, 1 - sum));
+}
+
+// The prompt and the first n characters after it.
+const written = (n) =>
+  props.value.prompt +
+  chars
+    .slice(0, n)
+    .map((c) => c.char)
+    .join("");
+
+tint.addEventListener("change", () => page.classList.toggle("tinted", tint.checked));
+
+const indexOf = ({ target }) => (target.dataset.i === undefined ? null : +target.dataset.i);
+page.addEventListener("pointerover", (event) => {
+  if (pinned === null && indexOf(event) !== null) explain(indexOf(event));
+});
+page.addEventListener("pointerleave", () => {
+  if (pinned === null) explain(null);
+});
+page.addEventListener("click", (event) => {
+  pinned = indexOf(event) === pinned ? null : indexOf(event);
   explain(pinned);
 });
-page.addEventListener("keydown", (e) => {
-  const move = { ArrowLeft: -1, ArrowRight: 1 }[e.key];
+page.addEventListener("keydown", (event) => {
+  const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (!move || !chars.length) return;
-  e.preventDefault();
+  event.preventDefault();
   pinned = Math.min(chars.length - 1, Math.max(0, (pinned ?? -1) + move));
   explain(pinned);
 });
 
-const text = () => (props.value?.id ? props.value.prompt + chars.map((c) => c.char).join("") : "");
-async function toClipboard(button, what) {
-  const label = button.textContent;
-  await navigator.clipboard.writeText(what);
-  button.textContent = "Copied";
-  setTimeout(() => (button.textContent = label), 1200);
+const wholeText = () => (props.value?.id ? written(chars.length) : "");
+
+async function toClipboard(pressed, text) {
+  const label = pressed.textContent;
+  await navigator.clipboard.writeText(text);
+  pressed.textContent = "Copied";
+  setTimeout(() => {
+    pressed.textContent = label;
+  }, 1200);
 }
-const copyText = () => toClipboard(copy, text());
-const address = () => `${location.origin}${location.pathname}?${new URLSearchParams({ prompt: props.value.prompt, model: props.value.model, ...props.value.settings })}`;
-const copyLink = () => props.value?.id && toClipboard(link, address());
+
+function copyText() {
+  toClipboard(copy, wholeText());
+}
+
+function copyLink() {
+  if (!props.value?.id) return;
+  const { prompt, model, settings } = props.value;
+  const query = new URLSearchParams({ prompt, model, ...settings });
+  toClipboard(link, `${location.origin}${location.pathname}?${query}`);
+}
+
 function downloadText() {
-  const url = URL.createObjectURL(new Blob([text()], { type: "text/plain" }));
+  const url = URL.createObjectURL(new Blob([wholeText()], { type: "text/plain" }));
   el("a", { href: url, download: `charlm-${props.value?.title ?? "text"}.txt` }).click();
   URL.revokeObjectURL(url);
 }
@@ -121,5 +185,6 @@ document.addEventListener("charlm-stop", () => {
   shown.stopped = true;
   tell();
 });
+hint();
 watch("value", draw);
 draw();

@@ -1,53 +1,120 @@
 // The text as ids, the vocabulary, one chunk unrolled, and a batch whose targets point at their context.
-const { el, visible } = window.charlm;
+const { el, visible, count } = window.charlm;
 const root = element.querySelector(".tokens_view");
 
-const cell = (char, id, attributes = {}) =>
-  el("span", { class: "token", ...attributes }, el("b", { text: visible(char) }), el("i", { text: id }));
+const token = (char, id, kind, attributes = {}) =>
+  el(
+    "span",
+    { class: `token ${kind}`, ...attributes },
+    el("b", { text: visible(char) }),
+    el("i", { text: id }),
+  );
 const section = (title, ...children) => el("section", {}, el("h3", { text: title }), ...children);
 
-function batch(v) {
+function text({ chars, ids, n_train }) {
+  const n = chars.length;
+  return section(
+    `${count(n)} characters, ${count(n)} ids`,
+    el(
+      "p",
+      {},
+      el("span", { class: "swatch train" }),
+      ` training split: the first ${count(n_train)} `,
+      el("span", { class: "swatch val" }),
+      ` validation split: the last ${count(n - n_train)}`,
+    ),
+    el(
+      "div",
+      { class: "tokens", id: "tokens-ids" },
+      ...chars.map((char, i) => token(char, ids[i], i < n_train ? "train" : "val")),
+    ),
+  );
+}
+
+function vocabulary({ vocab, ids, chars, decoded }) {
+  const used = new Set(ids);
+  const same = decoded === chars.join("");
+  return section(
+    `Vocabulary: vocab_size = ${vocab.length}`,
+    el(
+      "div",
+      { class: "tokens" },
+      ...vocab.map((char, id) => token(char, id, used.has(id) ? "used" : "unused")),
+    ),
+    el(
+      "p",
+      { class: "hint" },
+      same
+        ? "decode(encode(text)) == text: nothing is lost on the way there and back."
+        : "decode(encode(text)) != text",
+    ),
+  );
+}
+
+function chunk({ chunk: examples, block_size, vocab }) {
+  const example = ([context, target]) =>
+    el(
+      "li",
+      {},
+      `when the input is [${context.join(", ")}] `,
+      el("code", { text: asText(vocab, context) }),
+      ", the target is ",
+      el("b", { text: target }),
+      " ",
+      el("code", { text: asText(vocab, [target]) }),
+    );
+  return section(
+    `One chunk holds ${block_size} examples`,
+    el("ul", { class: "chunk" }, ...examples.map(example)),
+  );
+}
+
+const asText = (vocab, ids) => visible(ids.map((id) => vocab[id]).join(""));
+
+function grid(name, rows, vocab) {
+  const row = (ids, b) =>
+    el(
+      "div",
+      { class: "token-row" },
+      ...ids.map((id, t) => token(vocab[id], id, "", { "data-cell": `${name}-${b}-${t}` })),
+    );
+  return el(
+    "div",
+    { class: "grid-scroll" },
+    el("h4", { text: `${name}  (${rows.length}, ${rows[0].length})` }),
+    ...rows.map(row),
+  );
+}
+
+function batch({ x, y, vocab }) {
   const say = el("p", { class: "say", role: "status", text: "Point at a cell of y." });
-  const at = {};
-  const grid = (name, ids) =>
-    el("div", { class: "grid-scroll" }, el("h4", { text: `${name}  (${ids.length}, ${ids[0]?.length ?? 0})` }),
-      ...ids.map((row, b) => el("div", { class: "token-row" }, ...row.map((id, t) => {
-        const node = cell(v.vocab[id], id, { "data-cell": `${name}-${b}-${t}`, tabindex: name === "y" ? "0" : false });
-        at[`${name}-${b}-${t}`] = node;
-        if (name === "y") ["pointerenter", "focus", "click"].forEach((e) => node.addEventListener(e, () => light(b, t)));
-        return node;
-      }))));
-  function light(b, t) {
-    root.querySelectorAll(".lit, .target").forEach((n) => n.classList.remove("lit", "target"));
-    for (let i = 0; i <= t; i++) at[`x-${b}-${i}`].classList.add("lit");
-    at[`y-${b}-${t}`].classList.add("target");
-    const context = v.x[b].slice(0, t + 1);
-    say.textContent = `When the input is [${context.join(", ")}] “${context.map((i) => visible(v.vocab[i])).join("")}”, the target is ${v.y[b][t]} “${visible(v.vocab[v.y[b][t]])}”.`;
+  const grids = el("div", { class: "grids" }, grid("x", x, vocab), grid("y", y, vocab));
+  for (const node of grids.querySelectorAll('[data-cell^="y-"]')) {
+    const [b, t] = node.dataset.cell.split("-").slice(1).map(Number);
+    const explain = () => {
+      light(grids, b, t);
+      const context = x[b].slice(0, t + 1);
+      say.textContent =
+        `When the input is [${context.join(", ")}] “${asText(vocab, context)}”, ` +
+        `the target is ${y[b][t]} “${asText(vocab, [y[b][t]])}”.`;
+    };
+    node.tabIndex = 0;
+    for (const event of ["pointerenter", "focus", "click"]) node.addEventListener(event, explain);
   }
-  return [say, el("div", { class: "grids" }, grid("x", v.x), grid("y", v.y))];
+  return section("One random batch", say, grids);
+}
+
+// Marks the target in row b and column t, and what the model may look at to predict it.
+function light(grids, b, t) {
+  for (const node of grids.querySelectorAll(".lit, .target")) node.classList.remove("lit", "target");
+  for (let i = 0; i <= t; i++) grids.querySelector(`[data-cell="x-${b}-${i}"]`).classList.add("lit");
+  grids.querySelector(`[data-cell="y-${b}-${t}"]`).classList.add("target");
 }
 
 function draw() {
   const v = props.value;
   if (!v) return;
-  const used = new Set(v.ids);
-  const n = v.chars.length;
-  const parts = [
-    section(`${n.toLocaleString("en")} characters, ${n.toLocaleString("en")} ids`,
-      el("p", {}, el("span", { class: "swatch train" }), ` training split: the first ${v.n_train.toLocaleString("en")} `,
-        el("span", { class: "swatch val" }), ` validation split: the last ${(n - v.n_train).toLocaleString("en")}`),
-      el("div", { class: "tokens-text", id: "tokens-ids" }, ...v.chars.map((c, i) => cell(c, v.ids[i], { class: `token ${i < v.n_train ? "train" : "val"}` })))),
-    section(`Vocabulary: vocab_size = ${v.vocab.length}`,
-      el("div", { class: "tokens-vocab" }, ...v.vocab.map((c, i) => cell(c, i, { class: `token ${used.has(i) ? "used" : "unused"}` }))),
-      el("p", { class: "hint" }, v.decoded === v.chars.join("") ? "decode(encode(text)) == text: nothing is lost on the way there and back." : "decode(encode(text)) != text")),
-  ];
-  if (v.block_size) parts.push(
-    section(`One chunk holds ${v.block_size} examples`,
-      el("ul", { class: "chunk" }, ...v.chunk.map(([context, target]) =>
-        el("li", {}, `when the input is [${context.join(", ")}] `, el("code", { text: context.map((i) => visible(v.vocab[i])).join("") }),
-          ", the target is ", el("b", { text: target }), " ", el("code", { text: visible(v.vocab[target]) }))))),
-    section("One random batch", ...batch(v)));
-  root.replaceChildren(...parts);
+  root.replaceChildren(text(v), vocabulary(v), ...(v.block_size ? [chunk(v), batch(v)] : []));
 }
 watch("value", draw);
 draw();

@@ -1,5 +1,5 @@
 // Every evaluation of a run: the sample it wrote then, and how its heads looked at a fixed sentence.
-const { el, visible, rgb, paint, bytes } = window.charlm;
+const { el, visible, count, bytes, thumbnail } = window.charlm;
 const root = element.querySelector(".history_view");
 const slider = el("input", { type: "range", min: 0, value: 0, "aria-label": "Evaluation" });
 const label = el("p");
@@ -9,29 +9,36 @@ const panel = el("div", {}, el("h3", { text: "As it learns" }), slider, label, s
 let shown = null;
 
 function show(i) {
-  const e = props.value.evaluations[i];
-  label.textContent = `After ${e.step.toLocaleString("en")} steps: train ${e.train_loss.toFixed(3)}, validation ${e.val_loss.toFixed(3)} nats per character. It writes:`;
-  sample.textContent = e.sample;
-  heads.replaceChildren();
-  if (!e.attention) return;
-  const [layers, n, T] = e.attention.shape;
-  const data = bytes(e.attention.bytes);
-  const { positive } = rgb(root);
-  heads.append(el("p", {}, "How each head looks at ", el("code", { text: [...e.watched].map(visible).join("") })));
-  for (let l = 0; l < layers; l++) {
-    const row = el("div", { class: "tile-row" });
-    for (let h = 0; h < n; h++) {
-      const canvas = el("canvas", { title: `layer ${l + 1}, head ${h + 1}` });
-      paint(canvas, T, (k) => Math.sqrt(data[(l * n + h) * T * T + k] / 255), () => positive);
-      row.append(canvas);
-    }
-    heads.append(row);
-  }
+  const { step, train_loss, val_loss, sample: text, attention, watched } = props.value.evaluations[i];
+  const losses = `train ${train_loss.toFixed(3)}, validation ${val_loss.toFixed(3)} nats per character`;
+  label.textContent = `After ${count(step)} steps: ${losses}. It writes:`;
+  sample.textContent = text;
+  heads.replaceChildren(...(attention ? drawHeads(attention, watched) : []));
+}
+
+function drawHeads(attention, watched) {
+  const [n_layer, n_head, T] = attention.shape;
+  const weights = bytes(attention.bytes);
+  const head = (layer, h) => {
+    const start = (layer * n_head + h) * T * T;
+    return thumbnail(T, weights.subarray(start, start + T * T), {
+      title: `layer ${layer + 1}, head ${h + 1}`,
+    });
+  };
+  const row = (_, layer) =>
+    el("div", { class: "layer" }, ...Array.from({ length: n_head }, (_, h) => head(layer, h)));
+  return [
+    el("p", {}, "How each head looks at ", el("code", { text: visible(watched) })),
+    ...Array.from({ length: n_layer }, row),
+  ];
 }
 
 function draw() {
   const v = props.value;
-  if (!v?.evaluations?.length) return root.replaceChildren();
+  if (!v?.evaluations?.length) {
+    root.replaceChildren();
+    return;
+  }
   const last = v.evaluations.length - 1;
   const follow = v.id !== shown || +slider.value >= +slider.max;
   shown = v.id;
