@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from typing import Any
 
@@ -23,6 +24,13 @@ counted = counts / counts.sum(dim=1, keepdim=True)
 next_char = (model.token_embedding_table.weight[i] / temperature).softmax(dim=0)
 """
 
+TITLES = {
+    "learned": "Learned by AdamW",
+    "counted": "Counted in the corpus",
+    "difference": "Learned minus counted",
+}
+"""The tables that are shown, and their titles."""
+
 
 def tables(model: BigramLanguageModel) -> tuple[Tensor, Tensor]:
     """The learned probabilities and the counted frequencies, each (vocab_size, vocab_size) float64.
@@ -34,6 +42,23 @@ def tables(model: BigramLanguageModel) -> tuple[Tensor, Tensor]:
         raise CharlmError("This bigram model came without the counts of its corpus.")
     counts = torch.tensor(model.record["bigram_counts"], dtype=torch.float64)
     return model.probabilities().double(), counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def tables_value(model: BigramLanguageModel) -> dict[str, Any]:
+    """What the page draws of the `tables` and of their difference: the characters that rows and columns
+    stand for, and the (vocab_size, vocab_size) float32 numbers of each table, row by row, in base64."""
+    learned, counted = tables(model)
+    shown = {"learned": learned, "counted": counted, "difference": learned - counted}
+    return {
+        "chars": list(model.tokenizer.vocab),
+        "tables": [
+            {"name": name, "title": TITLES[name], "values": _base64(table)} for name, table in shown.items()
+        ],
+    }
+
+
+def _base64(table: Tensor) -> str:
+    return base64.b64encode(table.float().numpy().tobytes()).decode()
 
 
 def losses(model: BigramLanguageModel) -> dict[str, float]:
