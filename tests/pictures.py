@@ -1,14 +1,15 @@
-"""Takes the README's pictures of every tab from the running app: `python tests/pictures.py`."""
+"""Takes the README's pictures of every tab from the running app: `make pictures`."""
 
 from __future__ import annotations
 
 from io import BytesIO
 
-import browser
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-PICTURES = browser.ROOT / "charlm" / "ui" / "pictures"
+from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS, ROOT, serving
+
+PICTURES = ROOT / "charlm" / "ui" / "pictures"
 SIZE = {"width": 1240, "height": 860}
 
 
@@ -30,7 +31,7 @@ def tokens(page: Page) -> None:
 
 
 def bigram(page: Page) -> None:
-    page.locator("#bigram-learned .js-plotly-plot").first.wait_for()
+    page.locator('#bigram-tables [data-map="learned"]').hover()
 
 
 def averaging(page: Page) -> None:
@@ -68,8 +69,8 @@ TABS = {
 def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     with sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=browser.CHROMIUM, args=browser.ARGUMENTS)
-        for url in browser.serve():
+        chromium = p.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        with serving("app.py") as (url, _):
             page = chromium.new_page(viewport=SIZE, color_scheme="light")
             page.goto(url)
             for name, prepare in TABS.items():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
+import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -15,7 +17,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from charlm.bench.serving import ROOT
-from charlm.ui.guard import HEADERS, MAX_UPLOAD_BYTES, MAX_UPLOADED_BYTES
+from charlm.ui.guard import HEADERS, MAX_UPLOAD_BYTES, MAX_UPLOADED_BYTES, MAX_UPLOADS
 
 SECRET = "what no visitor may read"
 
@@ -133,10 +135,26 @@ def test_headers(url: str):
 
 def test_an_upload_stays_in_its_folder(url: str):
     status, body = upload(url, "../../../../evil.txt", b"evil")
-    if status == 200:
-        (path,) = json.loads(body)
-        assert ".." not in path and Path(path).name == "evil.txt"
-    assert not list(ROOT.rglob("evil.txt"))
+    assert status == 200
+    (landed,) = map(Path, json.loads(body))
+    assert landed.name == "evil.txt" and ".." not in landed.parts
+    assert landed.read_bytes() == b"evil"
+    # Each step up from there is where it would have landed otherwise.
+    assert not [folder for folder in landed.parent.parents if (folder / "evil.txt").exists()]
+
+
+def test_what_other_programs_leave_does_not_count(url: str):
+    """The folder that all Gradio apps of a machine share is full of somebody else's files."""
+    shared = Path(tempfile.gettempdir()) / "gradio" / "somebody-else"
+    shared.mkdir(parents=True)
+    try:
+        for i in range(MAX_UPLOADS + 1):
+            (shared / str(i)).touch()
+        status, body = upload(url, "small.txt", b"a")
+        assert status == 200, body
+        assert shared.parent not in Path(json.loads(body)[0]).parents
+    finally:
+        shutil.rmtree(shared)
 
 
 def test_a_visitor_cannot_name_the_model_of_another(url: str):

@@ -10,7 +10,7 @@ import browser
 import pytest
 
 import charlm
-from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS
+from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS, free_port, serving
 from charlm.training import presets
 from charlm.ui.attention import numbers as attention
 from charlm.ui.averaging import numbers as averaging
@@ -217,8 +217,15 @@ def test_bigram_tab(page: Page):
     model = charlm.load("bigram")
     for name, loss in bigram.losses(model).items():
         expect(page.locator(f"[data-loss={name}] .bar-value")).to_have_text(f"{loss:.3f}")
-    for name in ("learned", "counted", "learned"):
-        expect(page.locator(f"#bigram-{name} .js-plotly-plot").first).to_be_visible()
+    board = page.locator("#bigram-tables .board", has=page.locator('[data-map="counted"]'))
+    row, column = model.tokenizer.encode("th")
+    cell = board.bounding_box()["width"] / model.config.vocab_size
+    board.hover(position={"x": (column + 0.5) * cell, "y": (row + 0.5) * cell})
+    learned, counted = (table[row, column].item() for table in bigram.tables(model))
+    sentence = f"after t comes h: {100 * counted:.1f} % counted, {100 * learned:.1f} % learned"
+    expect(page.locator("#bigram-tables .say")).to_contain_text(sentence)
+    board.press("ArrowDown")
+    expect(page.locator("#bigram-tables .say")).to_contain_text("after u comes h")
     set_number(page, "bigram-temperature", "2")
     rows = bigram.next_chars(model, "q", 2)
     bars = page.locator("#bigram-next .bar-row")
@@ -430,3 +437,48 @@ def test_nothing_sticks_out_on_a_phone(scheme: str, url: str, chromium: playwrig
     expect(page.locator("#start")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.close()
+
+
+def test_a_unit_of_time_or_steps_is_offered_with_what_suits_the_model(page: Page):
+    open_tab(page, "Train")
+    amount = page.locator("#train-amount input")
+    page.locator("#train-preset").get_by_text("bigram").click()
+    expect(amount).to_have_value("1000")
+    page.locator("#train-unit").get_by_text("seconds").click()
+    expect(amount).to_have_value("60")
+    page.locator("#train-unit").get_by_text("steps").click()
+    expect(amount).to_have_value("1000")
+
+
+def is_welcome(response: playwright.Response) -> bool:
+    """Whether it answers the page's first call, with a visitor and what is theirs."""
+    if not response.url.endswith("/run/predict"):
+        return False
+    data = response.json().get("data", [])
+    return len(data) == 2 and isinstance(data[0], str) and len(data[0]) == 32 and data[1] == []
+
+
+def test_settings_and_models_survive_a_restart_of_the_server(chromium: playwright.Browser):
+    """They are kept by the name of the control, and readable for the next start."""
+    port = free_port()
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    with serving("app.py", port=port) as (url, _):
+        with page.expect_response(is_welcome) as welcomed:
+            page.goto(url)
+        visitor = welcomed.value.json()["data"][0]
+        page.locator("#prompt textarea").fill("JULIET:")
+        set_number(page, "temperature", "1.25")
+        open_tab(page, "Averaging")
+        set_number(page, "averaging-T", "9")
+        page.wait_for_timeout(1000)
+    page.goto("about:blank")
+    with serving("app.py", port=port) as (url, _):
+        with page.expect_response(is_welcome) as welcomed:
+            page.goto(url)
+        assert welcomed.value.request.post_data_json["data"] == [visitor]
+        expect(page.locator("#prompt textarea")).to_have_value("JULIET:")
+        expect(page.locator("#temperature input[type=number]")).to_have_value("1.25")
+        open_tab(page, "Averaging")
+        expect(page.locator("#averaging-T input[type=number]")).to_have_value("9")
+    context.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 from charlm.errors import CharlmError
 from charlm.models import LanguageModel
 from charlm.models.trace import AttentionModel, trace
+from charlm.ui.encoding import base64_of
 from charlm.ui.texts import readable
 
 TILE_SIZE = 48
@@ -78,7 +78,7 @@ def overview(name: str, maps: AttentionMaps) -> dict[str, Any]:
         "n_layer": n_layer,
         "n_head": n_head,
         "tile_size": everything.shape[-1],
-        "tiles": [_base64((255 * tile).round().to(torch.uint8)) for tile in everything],
+        "tiles": [base64_of((255 * tile).round().to(torch.uint8)) for tile in everything],
     }
 
 
@@ -89,11 +89,11 @@ def one_head(maps: AttentionMaps, layer: int, head: int) -> dict[str, str | None
     Raises `CharlmError` for a head that the model lacks.
     """
     if layer == AVERAGE:
-        return {"weights": _base64(maps.weights.mean((0, 1))), "scores": None}
+        return {"weights": base64_of(maps.weights.mean((0, 1))), "scores": None}
     maps.check_head(layer, head)
     return {
-        "weights": _base64(maps.weights[layer, head]),
-        "scores": _base64(maps.scores[layer, head]),
+        "weights": base64_of(maps.weights[layer, head]),
+        "scores": base64_of(maps.scores[layer, head]),
     }
 
 
@@ -110,10 +110,6 @@ def compact(maps: AttentionMaps, layer: int, head: int) -> dict[str, Any]:
         "text": maps.text,
         "shape": [T, T],
         "dtype": "<f2",
-        "weights": _base64(weights),
-        "scores": _base64(scores),
+        "weights": base64_of(weights),
+        "scores": base64_of(scores),
     }
-
-
-def _base64(tensor: Tensor) -> str:
-    return base64.b64encode(tensor.contiguous().numpy().tobytes()).decode()

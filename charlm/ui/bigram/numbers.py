@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from charlm.engine.sampling import next_char_probs
 from charlm.errors import CharlmError
 from charlm.models import BigramLanguageModel
+from charlm.ui.encoding import base64_of
 
 LINES = """\
 learned = model.token_embedding_table.weight.softmax(dim=1)
@@ -52,13 +52,10 @@ def tables_value(model: BigramLanguageModel) -> dict[str, Any]:
     return {
         "chars": list(model.tokenizer.vocab),
         "tables": [
-            {"name": name, "title": TITLES[name], "values": _base64(table)} for name, table in shown.items()
+            {"name": name, "title": TITLES[name], "values": base64_of(table.float())}
+            for name, table in shown.items()
         ],
     }
-
-
-def _base64(table: Tensor) -> str:
-    return base64.b64encode(table.float().numpy().tobytes()).decode()
 
 
 def losses(model: BigramLanguageModel) -> dict[str, float]:
