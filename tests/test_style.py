@@ -1,7 +1,10 @@
-"""The code is formatted, and neither ruff nor mypy complains about it."""
+"""The code passes its linters: ruff, mypy, import-linter (no import runs up the house), deptry and Biome."""
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import subprocess
 import sys
 
@@ -9,15 +12,27 @@ import pytest
 
 from charlm.bench.serving import ROOT
 
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.version_info < (3, 11), reason="import-linter needs Python 3.11"),
+]
 
-@pytest.mark.parametrize("command", [["check"], ["format", "--check"]])
-def test_ruff(command: list[str]):
+
+def test_the_linters_have_nothing_to_say():
+    if not (shutil.which("make") and (ROOT / "node_modules").is_dir()):
+        message = "`make install` brings what `make lint` needs"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     result = subprocess.run(
-        [sys.executable, "-m", "ruff", *command, "."], capture_output=True, text=True, cwd=ROOT
+        ["make", "lint", f"PYTHON={sys.executable}"], capture_output=True, text=True, cwd=ROOT
     )
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_mypy():
-    result = subprocess.run([sys.executable, "-m", "mypy"], capture_output=True, text=True, cwd=ROOT)
-    assert result.returncode == 0, result.stdout + result.stderr
+def test_each_style_belongs_to_its_view():
+    """The selectors beside a view begin with its class, or with the id of its tab."""
+    for sheet in sorted((ROOT / "charlm" / "ui").glob("*/*.css")):
+        own = (f".{sheet.stem}", f".charlm-view.{sheet.stem}", f"#{sheet.parent.name}")
+        rules = re.sub(r"/\*.*?\*/", "", sheet.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for selectors in re.findall(r"([^{}]+){", rules):
+            for selector in selectors.split(","):
+                assert selector.strip().startswith((*own, "@media")), f"{sheet.name}: {selector}"

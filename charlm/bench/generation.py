@@ -117,6 +117,7 @@ def _visitors(batcher: Batcher, model: GPT, n: int) -> tuple[float, float, float
             ends.append(time.perf_counter() - began)
     speeds = [CHARS_EACH / end for end in ends]
 
+    reading = _reading_seconds(model, ids)
     crowd = [batcher.submit(model, ids, SamplingOptions(10**6, seed=i)) for i in range(n - 1)]
     for s in crowd:
         s.take(timeout=60)
@@ -126,7 +127,6 @@ def _visitors(batcher: Batcher, model: GPT, n: int) -> tuple[float, float, float
     time.sleep(0.3)
     steps = sum(len(s.take()) for s in crowd) / max(1, len(crowd))
     step_seconds = (time.perf_counter() - start) / max(1, steps)
-    reading = _reading_seconds(model, ids)
     start = time.perf_counter()
     late = batcher.submit(model, ids, SamplingOptions(10))
     late.take(timeout=60)

@@ -60,6 +60,7 @@ class GenerateTab:
             max_length=MAX_PROMPT_CHARS,
             placeholder="The model goes on from here",
             elem_id="prompt",
+            elem_classes="mono",
         )
         gr.Examples([[e] for e in EXAMPLES], [self.prompt], label="Try", elem_id="prompt-examples")
         with gr.Column(visible=False, elem_id="unknown") as self.unknown:
