@@ -21,6 +21,8 @@ from mcp.client.streamable_http import streamable_http_client
 import charlm
 from charlm.models.trace import trace
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def client(url: str) -> Client:

@@ -355,6 +355,7 @@ def call(url: str, endpoint: str, arguments: dict[str, Any]) -> tuple[str, Any]:
     return event.removeprefix("event: "), json.loads(data.removeprefix("data: "))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_endpoints(endpoint: str, url: str, untouched: None):
     @many

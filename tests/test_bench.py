@@ -14,7 +14,10 @@ from charlm.bench import load, training
 from charlm.corpus import Corpus
 from charlm.training import presets
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="they look into /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="they look into /proc"),
+]
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import pytest
 
 from charlm.corpus import Corpus
 
+pytestmark = pytest.mark.slow
+
 
 def run(*args: str, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

@@ -18,7 +18,10 @@ from charlm.service.limits import MAX_STREAMS
 from charlm.ui import MAX_QUEUED
 from charlm.ui.unread import MAX_UNREAD
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc"),
+]
 
 
 class App:

@@ -19,6 +19,8 @@ from gradio_client.exceptions import AppError
 from charlm.bench.serving import ROOT
 from charlm.ui.guard import HEADERS, MAX_UPLOAD_BYTES, MAX_UPLOADED_BYTES, MAX_UPLOADS
 
+pytestmark = pytest.mark.slow
+
 SECRET = "what no visitor may read"
 
 

@@ -18,6 +18,8 @@ from charlm.ui.bigram import numbers as bigram
 from charlm.ui.inside import numbers as inside
 from charlm.ui.tokens import numbers as tokens
 
+pytestmark = pytest.mark.slow
+
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = playwright.expect
 expect.set_options(timeout=30_000)

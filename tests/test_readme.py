@@ -16,6 +16,8 @@ import pytest
 from charlm import cli
 from charlm.bench.serving import ROOT, serving
 
+pytestmark = pytest.mark.slow
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 

@@ -17,6 +17,8 @@ from charlm.service import limits
 from charlm.service.models import ModelService
 from charlm.tokenizer import CharTokenizer
 
+pytestmark = pytest.mark.slow
+
 TINY = {"block_size": 16, "n_layer": 1, "n_head": 2, "n_embd": 16}
 
 

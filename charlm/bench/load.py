@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,6 +36,7 @@ CALM_SECONDS = 8
 """Long enough after the last visit for everything to be given back."""
 PATIENCE_SECONDS = 60
 """How long a visitor waits for the answer to a request; what is written then comes bit by bit."""
+CALLS = 400
 TEXT = "the cat sat on the mat and looked at the dog. " * 60
 WRITE, LEAVE, ATTEND, ENCODE, TRAIN = "write", "leave midway", "attention", "encode", "train"
 HABITS = [WRITE] * 6 + [LEAVE, ATTEND, ENCODE, TRAIN]
@@ -65,6 +69,8 @@ class Outcome:
     """Memory in megabytes, after a tenth of the time and after nine tenths."""
     before: Resources | None = None
     after: Resources | None = None
+    unread: dict[str, float] = field(default_factory=dict)
+    """Memory in megabytes after many calls of a program, whether or not it fetched the answers."""
 
 
 def run(visitors: int, seconds: float) -> str:
@@ -89,6 +95,7 @@ def report(outcome: Outcome) -> str:
         before, after = getattr(outcome.before, name), getattr(outcome.after, name)
         rows.append((f"{name}, before and after", f"{before:.0f}, {after:.0f}"))
     rows.append(("memory after a tenth and nine tenths", ", ".join(f"{m:.0f}" for m in outcome.during)))
+    rows += [(f"memory after {kind}", f"{megabytes:.0f}") for kind, megabytes in outcome.unread.items()]
     return table((f"load for {outcome.seconds:.0f} s", "value"), rows)
 
 
@@ -125,7 +132,32 @@ def measure(visitors: int, seconds: float, habits: list[str], in_browser: bool =
         outcome.seconds = time.perf_counter() - began
         outcome.written = [visitor.written for visitor in everybody if visitor.habit == WRITE]
         outcome.after = _resources(process.pid, Path(temporary))
+        for kind, fetch in (("fetched", True), ("never fetched", False)):
+            call_attention(url, CALLS, fetch)
+            outcome.unread[f"{CALLS} calls of /attention, {kind}"] = memory(process.pid)
     return outcome
+
+
+def call_attention(url: str, calls: int, fetch: bool) -> None:
+    """Asks for the attention over a long text as curl would, each time as somebody new, and fetches the
+    answers, or never."""
+    body = json.dumps({"data": [TEXT[:256], "gpt", 0, 0]}).encode()
+    route = f"{url}gradio_api/call/attention"
+    for _ in range(calls):
+        request = urllib.request.Request(route, body, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as response:
+                event = json.load(response)["event_id"]
+        except urllib.error.HTTPError:  # the queue is full
+            time.sleep(0.2)
+            continue
+        if fetch:
+            urllib.request.urlopen(f"{route}/{event}", timeout=PATIENCE_SECONDS).read()
+    while True:
+        with urllib.request.urlopen(f"{url}gradio_api/queue/status", timeout=PATIENCE_SECONDS) as response:
+            if not json.load(response)["queue_size"]:
+                return
+        time.sleep(0.2)
 
 
 class _Visitor(threading.Thread):

@@ -17,7 +17,10 @@ STEP_OVERHEAD_SECONDS = 0.003
 
 
 def seconds_per_step(recipe: Recipe) -> float:
-    """About how long one training step takes here, from a trial of the smallest GPT."""
+    """About how long one training step takes here, from a trial of the smallest GPT.
+
+    The trial has one thread; a run has more of them, and spends about as much on its evaluations.
+    """
     layers = recipe.sizes.get("n_layer", 1)
     return _operations(recipe) * _seconds_per_operation() + layers * STEP_OVERHEAD_SECONDS
 

@@ -52,7 +52,7 @@ made anew at each start would make what is kept unreadable after a restart."""
 
 MAX_QUEUED = 100
 """How many calls wait, beside the texts and the runs, which have lines of their own."""
-MAX_SESSIONS = 300
+MAX_SESSIONS = 200
 """Of how many sessions Gradio remembers what they sent and were sent. The page needs none of it."""
 
 LAUNCH: dict[str, Any] = {
