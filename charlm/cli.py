@@ -7,16 +7,15 @@ Exit codes: 0 done, 1 a request that cannot be carried out (one sentence on stde
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -55,30 +54,95 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    commands = [
+        _Command("app", _app, "Open the page.", "app"),
+        _Command(
+            "train",
+            _train,
+            "Train a model on a text.",
+            "train small --data book.txt --out my-model",
+            (_train_options, _data_option, _json_option),
+        ),
+        _Command(
+            "sample",
+            _sample,
+            "Write text with a trained model.",
+            "sample gpt --prompt ROMEO: --temperature 0.8",
+            (_name_option, _sample_options, _json_option),
+        ),
+        _Command(
+            "evaluate",
+            _evaluate,
+            "Measure the loss on the validation split.",
+            "evaluate gpt --json",
+            (_name_option, _data_option, _json_option),
+        ),
+        _Command(
+            "push",
+            _push,
+            "Upload a model to the Hub.",
+            "push gpt USER/MODEL",
+            (_name_option, _target_options, _json_option),
+        ),
+        _Command(
+            "deploy",
+            _deploy,
+            "Run the app on Hugging Face Spaces.",
+            "deploy USER/SPACE",
+            (_target_options, _deploy_options, _json_option),
+        ),
+        _Command(
+            "bench",
+            _bench,
+            "Measure speed, as ratios.",
+            "bench generation",
+            (_bench_options, _data_option, _json_option),
+        ),
+    ]
     parser = argparse.ArgumentParser(prog="python -m charlm", description="Character-level language models.")
-    commands = parser.add_subparsers(
-        required=True, metavar="app | train | sample | evaluate | push | deploy | bench"
+    subparsers = parser.add_subparsers(required=True, metavar=" | ".join(c.name for c in commands))
+    for command in commands:
+        sub = subparsers.add_parser(
+            command.name,
+            help=command.summary,
+            description=command.summary,
+            epilog=f"example: python -m charlm {command.example}",
+        )
+        sub.set_defaults(run=command.run)
+        for add in command.options:
+            add(sub)
+    return parser
+
+
+class _Command(NamedTuple):
+    name: str
+    run: Callable[[argparse.Namespace], None]
+    summary: str
+    example: str
+    options: tuple[Callable[[argparse.ArgumentParser], None], ...] = ()
+
+
+def _json_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _data_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--data", metavar="PATH", help="a UTF-8 text; default: $CHARLM_DATA, else Tiny Shakespeare"
     )
 
-    def command(name: str, run: Any, summary: str, example: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(
-            name,
-            help=summary,
-            description=summary,
-            epilog=f"example: python -m charlm {example}",
-        )
-        sub.set_defaults(run=run)
-        sub.add_argument("--json", action="store_true", help="print the result as JSON")
-        return sub
 
-    def data(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument(
-            "--data", metavar="PATH", help="a UTF-8 text; default: $CHARLM_DATA, else Tiny Shakespeare"
-        )
+def _name_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("name", help="a name under checkpoints/, a folder, or USER/MODEL on the Hub")
 
-    sub = command("train", _train, "Train a model on a text.", "train small --data book.txt --out my-model")
+
+def _target_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("target", metavar="USER/NAME", help="the repository, created if need be")
+    sub.add_argument("--private", action="store_true", help="if it is created, for your eyes only")
+
+
+def _train_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("preset", choices=presets.PRESETS, help="which model, with its recipe")
-    data(sub)
     sub.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to keep the checkpoint")
     sub.add_argument(
         "--resume", action="store_true", help="go on with an interrupted run of the same command"
@@ -94,10 +158,8 @@ def _parser() -> argparse.ArgumentParser:
             "--" + name.replace("_", "-"), type=kind, metavar="N", help="instead of the preset's"
         )
 
-    sub = command(
-        "sample", _sample, "Write text with a trained model.", "sample gpt --prompt ROMEO: --temperature 0.8"
-    )
-    sub.add_argument("name", help="a name under checkpoints/, a folder, or USER/MODEL on the Hub")
+
+def _sample_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--prompt", default="", help="the text to continue")
     sub.add_argument("--max-new-chars", type=int, default=500, metavar="N")
     sub.add_argument(
@@ -107,31 +169,18 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest that sum to P")
     sub.add_argument("--seed", type=int, help="the same seed writes the same text")
 
-    sub = command("app", _app, "Open the page.", "app")
 
-    sub = command("push", _push, "Upload a model to the Hub.", "push gpt USER/MODEL")
-    sub.add_argument("name", help="a name under checkpoints/, or a folder")
-    sub.add_argument("target", metavar="USER/MODEL", help="the repository, created if need be")
-    sub.add_argument("--private", action="store_true", help="if it is created, for your eyes only")
-
-    sub = command("deploy", _deploy, "Run the app on Hugging Face Spaces.", "deploy USER/SPACE")
-    sub.add_argument("target", metavar="USER/SPACE", help="the Space, created if need be")
-    sub.add_argument("--private", action="store_true", help="if it is created, for your eyes only")
+def _deploy_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--dry-run", action="store_true", help="list what would be uploaded, and stop")
 
-    sub = command("bench", _bench, "Measure speed, as ratios.", "bench generation")
+
+def _bench_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("what", choices=["generation", "training", "page", "load", "fuzz"])
     sub.add_argument("--rounds", type=int, default=3, metavar="N", help="medians are of N; default 3")
     sub.add_argument("--visitors", type=int, metavar="N", help="of the page; default 32, of load 100")
     sub.add_argument("--seconds", type=int, metavar="N", help="of their visit; default 60, of load 600")
     sub.add_argument("--files", type=int, default=200_000, metavar="N", help="of fuzz; default 200,000")
     sub.add_argument("--nanogpt", type=Path, metavar="FOLDER", help="a clone of nanoGPT, to train beside")
-    data(sub)
-
-    sub = command("evaluate", _evaluate, "Measure the loss on the validation split.", "evaluate gpt --json")
-    sub.add_argument("name", help="a name under checkpoints/, a folder, or USER/MODEL on the Hub")
-    data(sub)
-    return parser
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -271,13 +320,14 @@ def _deploy(args: argparse.Namespace) -> None:
 def _bench(args: argparse.Namespace) -> None:
     if args.rounds < 1:
         raise CharlmError(f"rounds must be at least 1, not {args.rounds}.")
-    bench = importlib.import_module(f"charlm.bench.{args.what}")
+    from charlm.bench import fuzz, generation, load, page, training
+
     report = {
-        "generation": lambda: bench.run(args.rounds),
-        "training": lambda: bench.run(args.nanogpt, args.rounds, args.data),
-        "page": lambda: bench.run(args.rounds, args.visitors or 32, args.seconds or 60),
-        "load": lambda: bench.run(args.visitors or 100, args.seconds or 600),
-        "fuzz": lambda: bench.run(args.files),
+        "generation": lambda: generation.run(args.rounds),
+        "training": lambda: training.run(args.nanogpt, args.rounds, args.data),
+        "page": lambda: page.run(args.rounds, args.visitors or 32, args.seconds or 60),
+        "load": lambda: load.run(args.visitors or 100, args.seconds or 600),
+        "fuzz": lambda: fuzz.run(args.files),
     }[args.what]()
     print(json.dumps({"report": report}) if args.json else report)
 

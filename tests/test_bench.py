@@ -41,8 +41,10 @@ def test_generation(bench):
 
 def test_load(bench, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(load, "CALM_SECONDS", 0)
+    monkeypatch.setattr(load, "CALLS", 2)
     rows = bench("load", "--visitors", 10, "--seconds", 1)
     assert rows["errors"] == ["0"]
+    assert float(rows["memory after 2 calls of /attention, never fetched"][0]) > 0
 
 
 def test_page(bench, monkeypatch: pytest.MonkeyPatch):

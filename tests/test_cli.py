@@ -5,11 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from charlm import CharlmError, cli
 from charlm.corpus import Corpus
+from charlm.training import presets
 
 pytestmark = pytest.mark.slow
 
@@ -90,8 +93,22 @@ def test_a_killed_run_resumes_as_if_never_killed(train_command: list[str], tmp_p
     assert [point[:3] for point in second["curve"]] == [point[:3] for point in first["curve"]]
 
 
-def test_resuming_what_never_began_is_told(train_command: list[str], tmp_path: Path):
-    result = run(*train_command, "--out", str(tmp_path / "new"), "--resume")
+@pytest.fixture
+def here(capsys: pytest.CaptureFixture[str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The same in this process, which spares the import of PyTorch."""
+
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        try:
+            code = cli.main(list(args))
+        except SystemExit as end:
+            code = end.code
+        return subprocess.CompletedProcess(args, code, *capsys.readouterr())
+
+    return run
+
+
+def test_resuming_what_never_began_is_told(train_command: list[str], tmp_path: Path, here):
+    result = here(*train_command, "--out", str(tmp_path / "new"), "--resume")
     assert result.returncode == 1
     assert "There is no run to resume" in result.stderr
 
@@ -107,8 +124,8 @@ def test_resuming_what_never_began_is_told(train_command: list[str], tmp_path: P
         (["bench", "generation", "--rounds", "0"], "rounds must be at least 1"),
     ],
 )
-def test_mistakes_get_one_sentence_and_exit_code_1(command: list[str], message: str):
-    result = run(*command)
+def test_mistakes_get_one_sentence_and_exit_code_1(command: list[str], message: str, here):
+    result = here(*command)
     assert result.returncode == 1
     assert message in result.stderr
     assert "Traceback" not in result.stderr
@@ -116,11 +133,27 @@ def test_mistakes_get_one_sentence_and_exit_code_1(command: list[str], message: 
 
 
 @pytest.mark.parametrize("command", ["train", "sample", "evaluate"])
-def test_help_shows_an_example(command: str):
-    result = run(command, "--help")
+def test_help_shows_an_example(command: str, here):
+    result = here(command, "--help")
     assert result.returncode == 0
     assert f"example: python -m charlm {command} " in result.stdout
 
 
-def test_wrong_usage_exits_with_2():
-    assert run("train", "nonsense").returncode == 2
+def test_wrong_usage_exits_with_2(here):
+    assert here("train", "nonsense").returncode == 2
+
+
+def test_a_recipe_is_what_its_arguments_ask_for(monkeypatch: pytest.MonkeyPatch, data: str, here):
+    """What travels from a visitor's request to the process of his run arrives as it was."""
+    changes = {"n_layer": 2, "n_embd": 32, "steps": 7, "seconds": 1.5, "eval_interval": 3}
+    recipe = presets.recipe("small", changes)
+    asked = []
+    monkeypatch.setattr(presets, "recipe", lambda *request: asked.append(request) or stop())
+    here("train", *recipe.arguments(), "--data", data, "--out", "nowhere")
+    ((preset, given),) = asked
+    monkeypatch.undo()
+    assert presets.recipe(preset, given) == recipe
+
+
+def stop() -> None:
+    raise CharlmError("Far enough.")

@@ -85,6 +85,25 @@ def test_answers_that_nobody_fetches_are_thrown_away(app: App):
     assert "[46, 47, 47]" in app.fetch("encode", events[-1])
 
 
+FEW_SESSIONS = """
+from charlm import ui
+from charlm.ui import unread
+ui.LAUNCH["state_session_capacity"] = unread.MAX_UNREAD = 20
+"""
+
+
+def test_gradio_forgets_whoever_begins_to_read_and_leaves():
+    with serving("-c", FEW_SESSIONS + load.SHORT_MEMORY) as (url, process):
+        load.call_attention(url, 40, fetch=True)
+        before = load.memory(process.pid)
+        load.call_attention(url, 160, fetch=False)
+        # 160 answers have some 55 MB together.
+        assert load.memory(process.pid) < before + 30, (
+            "Gradio keeps the answers of a client that begins to read and leaves. charlm/ui/unread.py relies "
+            "on its forgetting them: see `sse_stream` in gradio/routes.py."
+        )
+
+
 def test_a_full_queue_says_so_and_empties_again(app: App):
     for _ in range(20 * MAX_QUEUED):
         answer = app.ask("attention", load.TEXT[:150], "gpt", 0, 0)

@@ -17,6 +17,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from charlm.bench.serving import ROOT
+from charlm.service.limits import MAX_CALL_BYTES
 from charlm.ui.guard import HEADERS, MAX_UPLOAD_BYTES, MAX_UPLOADED_BYTES, MAX_UPLOADS
 
 pytestmark = pytest.mark.slow
@@ -99,6 +100,10 @@ def test_the_events_of_the_page_outlive_a_scanner(nonsense: Any, url: str):
 def test_what_is_sent_is_limited_in_size(url: str):
     status, _ = upload(url, "large.txt", b"a" * (MAX_UPLOAD_BYTES + 1))
     assert status == 413
+    # A call is kept for a while, and has to be smaller.
+    text = json.dumps({"data": ["a" * MAX_CALL_BYTES, "gpt"]}).encode()
+    status, body = fetch(f"{url}gradio_api/call/encode", text, "application/json")
+    assert (status, b"Upload a longer text as a file" in body) == (413, True)
     # What is announced as larger still is refused before it is sent.
     connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=30)
     announced = {"Content-Length": "99999999999"}, {"Transfer-Encoding": "chunked"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import resource
 import tempfile
 import time
 import zipfile
@@ -51,6 +50,8 @@ def run(files: int) -> str:
 def fuzz(files: int, seed: int) -> Verdict:
     """Loads `files` mutated checkpoints. Raises whatever is no refusal, `AssertionError` for a model
     that loads and does not work, for a file that appears, and for more than `MAX_MEGABYTES`."""
+    import resource  # Windows has none
+
     rng = random.Random(seed)
     refused = 0
     with tempfile.TemporaryDirectory() as name:

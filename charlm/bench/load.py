@@ -75,7 +75,7 @@ class Outcome:
 
 def run(visitors: int, seconds: float) -> str:
     """The report, in Markdown."""
-    return f"{machine()}\n\n{report(measure(visitors, seconds, HABITS))}"
+    return f"{machine()}\n\n{report(measure(visitors, seconds, HABITS, calls=CALLS))}"
 
 
 def report(outcome: Outcome) -> str:
@@ -99,9 +99,12 @@ def report(outcome: Outcome) -> str:
     return table((f"load for {outcome.seconds:.0f} s", "value"), rows)
 
 
-def measure(visitors: int, seconds: float, habits: list[str], in_browser: bool = False) -> Outcome:
+def measure(
+    visitors: int, seconds: float, habits: list[str], in_browser: bool = False, calls: int = 0
+) -> Outcome:
     """`visitors`, each with one of the `habits` in turn, and one in a real browser if wanted, visit
-    the app over and over for `seconds`."""
+    the app over and over for `seconds`. Then a program makes `calls` calls and fetches the answers, and as
+    many and fetches none."""
     outcome = Outcome()
     with (
         tempfile.TemporaryDirectory() as temporary,
@@ -132,9 +135,9 @@ def measure(visitors: int, seconds: float, habits: list[str], in_browser: bool =
         outcome.seconds = time.perf_counter() - began
         outcome.written = [visitor.written for visitor in everybody if visitor.habit == WRITE]
         outcome.after = _resources(process.pid, Path(temporary))
-        for kind, fetch in (("fetched", True), ("never fetched", False)):
-            call_attention(url, CALLS, fetch)
-            outcome.unread[f"{CALLS} calls of /attention, {kind}"] = memory(process.pid)
+        for kind, fetch in (("fetched", True), ("never fetched", False)) if calls else ():
+            call_attention(url, calls, fetch)
+            outcome.unread[f"{calls} calls of /attention, {kind}"] = memory(process.pid)
     return outcome
 
 

@@ -6,6 +6,9 @@ from charlm.corpus import Corpus
 from charlm.errors import CharlmError, check_range
 from charlm.training.presets import PRESETS
 
+MAX_CALL_BYTES = 1_500_000
+"""The largest call of a function: what was sent is kept until many others have called. A longer text comes
+as a file."""
 MAX_PROMPT_CHARS = 10_000
 MAX_TEXT_CHARS = 10_000
 """The longest text to be looked at or encoded; a model reads the end of it."""

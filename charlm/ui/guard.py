@@ -13,14 +13,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from charlm.service.limits import MAX_CORPUS_CHARS
+from charlm.service.limits import MAX_CALL_BYTES, MAX_CORPUS_CHARS
 from charlm.ui.api import endpoints
 from charlm.ui.requests import CALL, JOIN, body_of, fields_of
 
 MAX_UPLOAD_BYTES = 4 * MAX_CORPUS_CHARS
 """The largest file, of four bytes a character. A request brings one, and some bytes around it."""
-MAX_CALL_BYTES = 1_500_000
-"""The largest call: Gradio keeps the latest of each session. What is longer comes as a file."""
 MAX_UPLOADS = 1_000
 MAX_UPLOADED_BYTES = 500_000_000
 """How many may lie there together, and how large. Gradio deletes what is older than half an hour."""

@@ -10,7 +10,7 @@ import gradio as gr
 import plotly.graph_objects as go
 
 from charlm.errors import CharlmError
-from charlm.service.limits import MAX_NAME_CHARS, SIZE_LIMITS, TRAINABLE
+from charlm.service.limits import MAX_CALL_BYTES, MAX_NAME_CHARS, SIZE_LIMITS, TRAINABLE
 from charlm.service.runs import Run
 from charlm.training.presets import PRESETS
 from charlm.ui.parts import SILENT_EVENT, Page, notes_view
@@ -68,6 +68,7 @@ class TrainTab:
         )
         self.pasted = gr.Textbox(
             label="Your text",
+            info=f"A text of more than {MAX_CALL_BYTES / 1e6:.1f} MB comes as a file.",
             lines=5,
             max_lines=10,
             visible=False,
