@@ -5,7 +5,7 @@ PYTHON ?= .venv/bin/python
 
 install:
 	python3 -m venv .venv
-	.venv/bin/pip install -q --no-compile -r tests/requirements.txt
+	.venv/bin/pip install -q -r tests/requirements.txt
 	npm ci --silent
 
 lint:

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout = None
         return 0
     except OSError as error:
-        print(f"charlm: {error.strerror}.", file=sys.stderr)
+        print(f"charlm: {error.strerror or error}.", file=sys.stderr)
         sys.stdout = None
         return 1
     return 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from statistics import mean
 
 import browser
@@ -12,6 +14,7 @@ import httpx2 as httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+import charlm
 from charlm.bench import load
 from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS, serving
 from charlm.service.limits import MAX_STREAMS
@@ -88,20 +91,36 @@ def test_answers_that_nobody_fetches_are_thrown_away(app: App):
 FEW_SESSIONS = """
 from charlm import ui
 from charlm.ui import unread
-ui.LAUNCH["state_session_capacity"] = unread.MAX_UNREAD = 20
+ui.LAUNCH["state_session_capacity"] = unread.MAX_UNREAD = 10
 """
 
 
 def test_gradio_forgets_whoever_begins_to_read_and_leaves():
     with serving("-c", FEW_SESSIONS + load.SHORT_MEMORY) as (url, process):
-        load.call_attention(url, 40, fetch=True)
+        load.call_attention(url, 40, fetch=False)  # as many as are remembered, and more
         before = load.memory(process.pid)
-        load.call_attention(url, 160, fetch=False)
-        # 160 answers have some 55 MB together.
-        assert load.memory(process.pid) < before + 30, (
+        load.call_attention(url, 90, fetch=False)
+        # 90 answers have some 32 MB together.
+        assert load.memory(process.pid) < before + 16, (
             "Gradio keeps the answers of a client that begins to read and leaves. charlm/ui/unread.py relies "
             "on its forgetting them: see `sse_stream` in gradio/routes.py."
         )
+
+
+def test_calls_share_few_sessions_and_nobody_gets_the_answer_of_another(app: App):
+    """Many at once, some of which are left before they are read."""
+
+    def ask(n: int) -> bool:
+        text = "abcdefghijklmnopqrstuvwxyz"[n % 26] * (n + 1)
+        event = app.event("encode", text, "gpt")
+        if n % 5 == 0:
+            with app.api.stream("GET", f"call/encode/{event}"):
+                return True
+        answer = app.fetch("encode", event).split("data: ")[1]
+        return json.loads(answer)[0] == charlm.load("bigram").tokenizer.encode(text)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(ask, range(60)))
 
 
 def test_a_full_queue_says_so_and_empties_again(app: App):

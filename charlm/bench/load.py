@@ -24,11 +24,12 @@ from charlm.bench.report import machine, table
 from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS, serving
 
 SHORT_MEMORY = """
-import ctypes, gc, runpy, signal
+import ctypes, gc, signal
+from charlm.cli import main
 from charlm.service import batching, limits, visitors
 limits.FORGET_AFTER_SECONDS, visitors.SWEEP_INTERVAL_SECONDS, batching.IDLE_SECONDS = 5, 1, 3
 signal.signal(signal.SIGUSR1, lambda *_: (gc.collect(), ctypes.CDLL(None).malloc_trim(0)))
-runpy.run_path("app.py", run_name="__main__")
+main(["app"])
 """
 """The app, but what visitors leave is forgotten after seconds, so that what is never forgotten shows, and
 at a signal the memory goes back that is free and only kept for later."""

@@ -105,16 +105,16 @@ async def follow(streams: Sequence[Stream], seconds_between_looks: float) -> Asy
 
     Raises `CharlmError` if writing fails.
     """
-    told = [News([], 0, False) for _ in streams]
+    latest = [News([], 0, False) for _ in streams]
     begun = [False for _ in streams]
-    while not all(news.done for news in told):
-        before, told = told, [_news(stream) for stream in streams]
-        begun = [was or bool(news.steps or news.place) for was, news in zip(begun, told, strict=True)]
+    while not all(news.done for news in latest):
+        before, latest = latest, [_news(stream) for stream in streams]
+        begun = [was or bool(news.steps or news.place) for was, news in zip(begun, latest, strict=True)]
         if any(
             news.steps or (news.place, news.done) != (last.place, last.done)
-            for news, last in zip(told, before, strict=True)
+            for news, last in zip(latest, before, strict=True)
         ):
-            yield told
+            yield latest
         await asyncio.sleep(seconds_between_looks if all(begun) else SECONDS_TO_FIRST_LOOK)
 
 

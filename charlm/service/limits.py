@@ -23,6 +23,8 @@ TRAINABLE = ("small", "multi-head", "attention", "bigram")
 """The presets whose training fits a visit: the GPT's takes over an hour."""
 MAX_CORPUS_CHARS = 5_000_000
 """The longest text to train on."""
+MAX_FILE_BYTES = 4 * MAX_CORPUS_CHARS
+"""The largest file: a character of UTF-8 has four bytes at most."""
 MAX_VOCAB_SIZE = 1_000
 MAX_NAME_CHARS = 40
 SIZE_LIMITS = {"block_size": 256, "n_layer": 8, "n_head": 8, "n_embd": 384}
@@ -38,8 +40,6 @@ MAX_OWN_MODELS = 8
 """How many models of one visitor are kept: a new one replaces the oldest."""
 FORGET_AFTER_SECONDS = 1800
 """How long what belongs to a visitor is kept after the last sign of life."""
-
-PIECE = 100_000
 
 
 def check_chars(what: str, text: str, limit: int) -> str:
@@ -92,8 +92,9 @@ def check_corpus(text: str, block_size: int) -> int:
     check_characters(check_chars("A text", text, MAX_CORPUS_CHARS))
     vocab: set[str] = set()
     # A piece at a time, so that other threads get their turn in between.
-    for start in range(0, len(text), PIECE):
-        vocab.update(text[start : start + PIECE])
+    piece = 100_000
+    for start in range(0, len(text), piece):
+        vocab.update(text[start : start + piece])
     if len(vocab) > MAX_VOCAB_SIZE:
         raise CharlmError(
             f"This text has {len(vocab):,} different characters; a model here can tell "

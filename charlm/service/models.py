@@ -115,9 +115,13 @@ class ModelService:
             mine.set_exception(error)
         return mine.result()
 
-    def compute(self, function: Callable[..., T], *args: Any) -> T:
+    def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
         """`function(*args)`, by one of the workers, as soon as one is free."""
-        return self._workers.submit(function, *args).result()
+        return self._workers.submit(function, *args)
+
+    def compute(self, function: Callable[..., T], *args: Any) -> T:
+        """The same, waited for: never by a worker, who might wait for himself."""
+        return self.submit(function, *args).result()
 
     def stream(self, name: str, prompt: str, options: SamplingOptions) -> Stream:
         """`sampling.stream` with the model called `name`, beside all others who write with it, within
@@ -174,10 +178,12 @@ class ModelService:
         self.visitors.close()
 
     def _add_copy(self, visitor: str, title: str, path: Path) -> str:
-        model = self.compute(checkpoints.load, path)
-        limits.check_model_sizes(model.config)
         folder = self.visitors.new_folder()
-        checkpoints.save(model, _checked_record(model.record), folder)
+        try:
+            self.compute(_copy, path, folder)
+        except CharlmError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         return self._add(visitor, title, folder)
 
     def _add(self, visitor: str, title: str, folder: Path) -> str:
@@ -235,6 +241,13 @@ def _info(title: str, checkpoint: Path, own: bool = False) -> ModelInfo:
         description = PRESETS[title].description if title in PRESETS else "A model trained here."
     has_attention = described["architecture"] != "bigram"
     return ModelInfo(title, description, record["parameters"], record["val_loss"], has_attention)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Writes anew what can be read of somebody's checkpoint, if it is no larger than what is trained here."""
+    model = checkpoints.load(source)
+    limits.check_model_sizes(model.config)
+    checkpoints.save(model, _checked_record(model.record), target)
 
 
 def _remove(models: list[_OwnModel]) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from charlm.errors import CharlmError
 from charlm.service import limits
 
 SWEEP_INTERVAL_SECONDS = 60
@@ -32,8 +33,12 @@ class Visitors:
         threading.Thread(target=self._sweep_for_ever, daemon=True, name="charlm-sweeper").start()
 
     def new_folder(self) -> Path:
-        """A new folder that is removed when the app ends."""
-        return Path(tempfile.mkdtemp(dir=self.folder))
+        """A new folder that is removed when the app ends. Raises `CharlmError` if there is no room for it."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # the system may have swept it away
+            return Path(tempfile.mkdtemp(dir=self.folder))
+        except OSError as error:
+            raise CharlmError(f"The server cannot keep anything: {error.strerror}.") from error
 
     def touch(self, visitor: str) -> None:
         """Takes note that `visitor` is here."""

@@ -46,13 +46,17 @@ class Recipe:
     """
 
     preset: str
-    architecture: str
     sizes: dict[str, Any]
     options: TrainingOptions
     vocab_size: int = TINY_SHAKESPEARE_VOCAB_SIZE
 
     def __post_init__(self) -> None:
         _ = self.config
+
+    @property
+    def architecture(self) -> str:
+        """The name of the model's class in `ARCHITECTURES`."""
+        return PRESETS[self.preset].architecture
 
     @property
     def config(self) -> Any:
@@ -144,4 +148,4 @@ def recipe(preset: str, changes: Mapping[str, Any] | None = None) -> Recipe:
         if name not in known:
             raise CharlmError(f"A {preset} model has no {name}.")
     options = replace(chosen.options, **{n: value for n, value in changes.items() if n in OPTIONS})
-    return Recipe(preset, chosen.architecture, chosen.sizes | sizes, options)
+    return Recipe(preset, chosen.sizes | sizes, options)

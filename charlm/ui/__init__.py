@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from charlm.service.limits import MAX_TEXT_CHARS
+from charlm.service.limits import MAX_FILE_BYTES, MAX_TEXT_CHARS
 from charlm.service.models import ModelService
 from charlm.ui import theme
 from charlm.ui.api import Api
@@ -22,7 +22,7 @@ from charlm.ui.averaging import tab as averaging
 from charlm.ui.bigram import tab as bigram
 from charlm.ui.generate.numbers import text_of
 from charlm.ui.generate.tab import GenerateTab
-from charlm.ui.guard import MAX_UPLOAD_BYTES, Guard
+from charlm.ui.guard import Guard
 from charlm.ui.inside import tab as inside
 from charlm.ui.parts import SILENT_EVENT, Page
 from charlm.ui.tokens import tab as tokens
@@ -53,7 +53,8 @@ made anew at each start would make what is kept unreadable after a restart."""
 MAX_QUEUED = 100
 """How many calls wait, beside the texts and the runs, which have lines of their own."""
 MAX_SESSIONS = 200
-"""Of how many sessions Gradio remembers what they sent and were sent. The page needs none of it."""
+"""Of how many sessions Gradio remembers what they sent and were sent. A page that is forgotten goes on: it
+only draws anew what is on the screen already."""
 
 LAUNCH: dict[str, Any] = {
     "theme": theme.THEME,
@@ -61,7 +62,7 @@ LAUNCH: dict[str, Any] = {
     "head": theme.scripts(),
     "footer_links": ["api"],
     "mcp_server": True,
-    "max_file_size": MAX_UPLOAD_BYTES,
+    "max_file_size": MAX_FILE_BYTES,
     "state_session_capacity": MAX_SESSIONS,
     # Above what the model service lets write and wait: it tells who waits his place in the line.
     "max_threads": 200,
@@ -91,7 +92,7 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
         with gr.Tabs() as tabs:
             generating, attending = _build_tabs(page, timer)
         Api(service).register()
-        app.load(service.warm_up, None, None, **SILENT_EVENT)
+        app.load(lambda: service.compute(service.warm_up), None, None, **SILENT_EVENT)
         _welcome(page)
         _remember_settings(app, kept)
         _show_attention(generating, attending, tabs)
@@ -105,7 +106,8 @@ def serve(app: gr.Blocks) -> None:
         # Only a note is taken: an exception raised here could end up in whatever runs at the moment.
         signal.signal(number, lambda *_: ending.set())
     app.launch(**LAUNCH, prevent_thread_lock=True)
-    ending.wait()
+    while not ending.wait(1):  # On Windows, a wait without an end cannot be interrupted.
+        pass
     app.close()
 
 

@@ -67,7 +67,8 @@ class Api:
         options = SamplingOptions(
             max_new_chars, temperature, top_k or None, top_p, None if seed == -1 else seed
         )
-        stream = await asyncio.to_thread(self._service.stream, model, prompt, options)
+        begun = self._service.submit(self._service.stream, model, prompt, options)
+        stream = await asyncio.wrap_future(begun)
         written = ""
         try:
             async for (news,) in follow([stream], SECONDS_BETWEEN_UPDATES):
@@ -85,7 +86,7 @@ class Api:
         visitor = secrets.token_urlsafe(24)
         runs = self._service.runs
         start = functools.partial(runs.start, visitor, name, preset, {}, steps=steps, text=text)
-        run = await asyncio.to_thread(self._service.compute, start)
+        run = await asyncio.wrap_future(self._service.submit(start))
         try:
             while True:
                 active = run.active

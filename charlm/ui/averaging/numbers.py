@@ -104,10 +104,12 @@ def explain(version: int, T: int, seed: int) -> dict[str, Any]:
     check_range("version", version, 1, 4)
     check_range("T", T, 1, MAX_T)
     check_range("seed", seed, 0, MAX_SEED)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        x = torch.randn(T, C)
-        head = Head(C, C)
+    generator = torch.Generator().manual_seed(seed)  # of our own: others may draw at the same time
+    x = torch.randn(T, C, generator=generator)
+    head = Head(C, C)
+    for weight in head.parameters():
+        # As `nn.Linear` does it.
+        nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
     three = [average(x[None])[0] for average in (average_loop, average_tril, average_softmax)]
     matrices: dict[str, Tensor] = {"x": x, "tril": torch.tril(torch.ones(T, T))}
     source = "x"

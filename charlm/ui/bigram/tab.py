@@ -27,7 +27,8 @@ def build(page: Page, tab: gr.Tab) -> None:
     losses = view("bigram/losses_view", elem_id="bigram-losses")
     with gr.Row():
         with gr.Column(min_width=300):
-            char = gr.Dropdown(label="Character before", elem_id="bigram-char")
+            # Its choices come later, and Gradio may forget by then which it has sent.
+            char = gr.Dropdown(label="Character before", allow_custom_value=True, elem_id="bigram-char")
             temperature = gr.Slider(0, 3, 1, step=0.05, label="Temperature", elem_id="bigram-temperature")
         with gr.Column(scale=2, min_width=300):
             following = view("bigram/bigram_view", elem_id="bigram-next")

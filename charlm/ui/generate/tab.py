@@ -162,7 +162,8 @@ class GenerateTab:
         """`prompt`, with each character that one of the models does not know replaced."""
         for name in names:
             if name != NOBODY:
-                prompt = self.service.get(name).tokenizer.replace_unknown(prompt, replacement)
+                model = self.service.compute(self.service.get, name)
+                prompt = model.tokenizer.replace_unknown(prompt, replacement)
         return prompt
 
     async def write(
@@ -189,7 +190,8 @@ class GenerateTab:
         try:
             options = SamplingOptions(int(length), temperature, int(top_k) or None, top_p, int(asked["seed"]))
             for name in views.values():
-                streams.append(await asyncio.to_thread(self.service.stream, name, prompt, options))
+                begun = self.service.submit(self.service.stream, name, prompt, options)
+                streams.append(await asyncio.wrap_future(begun))
             texts = [
                 Continuation(name, self.service.info(name).title, prompt, asked) for name in views.values()
             ]

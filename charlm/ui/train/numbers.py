@@ -8,12 +8,10 @@ from typing import Any
 from charlm.corpus import decode_text
 from charlm.errors import CharlmError
 from charlm.service import estimate
-from charlm.service.limits import MAX_CORPUS_CHARS, SIZE_LIMITS
+from charlm.service.limits import MAX_FILE_BYTES, SIZE_LIMITS
 from charlm.service.runs import Run
 from charlm.training import presets
 
-MAX_FILE_BYTES = 4 * MAX_CORPUS_CHARS
-"""A character of UTF-8 has four bytes at most."""
 STEPS, SECONDS = "steps", "seconds"
 DEFAULT_SECONDS = 60
 

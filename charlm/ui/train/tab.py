@@ -222,7 +222,8 @@ class TrainTab:
                 gr.Info("Train a model first.")
                 return gr.skip()
             try:
-                return gr.DownloadButton(value=str(self.service.pack(own[0])), visible=True)
+                packed = self.service.compute(self.service.pack, own[0])
+                return gr.DownloadButton(value=str(packed), visible=True)
             except CharlmError as error:
                 raise gr.Error(str(error), print_exception=False) from error
 
@@ -257,9 +258,9 @@ class TrainTab:
         """Makes a public model on the Hub the visitor's own."""
         return self._add(visitor, lambda: self.service.add_from_hub(visitor, address))
 
-    def _add(self, visitor: str, model: Callable[[], str]) -> list[Any]:
+    def _add(self, visitor: str, add: Callable[[], str]) -> list[Any]:
         try:
-            model()
+            add()
         except CharlmError as error:
             return [[str(error)], gr.skip()]
         return [
