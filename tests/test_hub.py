@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -162,3 +165,25 @@ def test_deploy(hub: HubServer, token: None):
     repo.commit({"charlm/gone.py": b"old", "NOTES.md": b"kept"})
     publish.deploy("ann/space")
     assert sorted(repo.commits[repo.refs["main"]]) == sorted([*files, "NOTES.md"])
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="pathlib keeps os.scandir where no test can watch it")
+def test_what_a_space_needs_is_found_without_looking_elsewhere(monkeypatch: pytest.MonkeyPatch):
+    """A virtual environment beside it has tens of thousands of files."""
+    looked: list[Path] = []
+    scandir = os.scandir
+
+    def spy(path: str = ".") -> Iterator[os.DirEntry[str]]:
+        looked.append(Path(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", spy)
+    assert "charlm/cli.py" in publish.space_files()
+    wanted = [publish.ROOT / folder for folder in publish.SPACE_FOLDERS]
+    assert looked and all(any(path.is_relative_to(folder) for folder in wanted) for path in looked)
+
+
+def test_a_space_is_made_from_a_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(publish, "ROOT", tmp_path)
+    with pytest.raises(CharlmError, match="made from a checkout"):
+        publish.space_files()
