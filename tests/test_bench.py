@@ -40,11 +40,22 @@ def test_generation(bench):
 
 
 def test_load(bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(load, "CALM_SECONDS", 0)
-    monkeypatch.setattr(load, "CALLS", 2)
+    """What its visitors find is another test's: here, that it is asked for and told."""
+    seen = []
+    resources = load.Resources(500, 7, 110, 4)
+    outcome = load.Outcome(seconds=1, written=[500], before=resources, after=resources)
+    outcome.unread["2 calls of /attention, never fetched"] = 501.0
+
+    def measure(*asked: object, **options: object) -> load.Outcome:
+        seen.append((*asked, options))
+        return outcome
+
+    monkeypatch.setattr(load, "measure", measure)
     rows = bench("load", "--visitors", 10, "--seconds", 1)
+    assert seen == [(10, 1, load.HABITS, {"calls": load.CALLS})]
     assert rows["errors"] == ["0"]
-    assert float(rows["memory after 2 calls of /attention, never fetched"][0]) > 0
+    assert rows["memory, before and after"] == ["500, 500"]
+    assert rows["memory after 2 calls of /attention, never fetched"] == ["501"]
 
 
 def test_page(bench, monkeypatch: pytest.MonkeyPatch):

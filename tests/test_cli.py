@@ -23,6 +23,20 @@ def run(*args: str, **options: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.fixture
+def here(capsys: pytest.CaptureFixture[str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The same in this process, which spares the import of PyTorch."""
+
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        try:
+            code = cli.main(list(args))
+        except SystemExit as end:
+            code = end.code
+        return subprocess.CompletedProcess(args, code, *capsys.readouterr())
+
+    return run
+
+
 @pytest.fixture(scope="module")
 def data(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("data") / "colours.txt"
@@ -36,7 +50,7 @@ def train_command(data: str) -> list[str]:
     return ["train", "small", "--data", data, *sizes, "--batch-size", "4"]
 
 
-def test_train_then_evaluate_then_sample(train_command: list[str], data: str, tmp_path: Path):
+def test_train_then_evaluate_then_sample(train_command: list[str], data: str, tmp_path: Path, here):
     out = tmp_path / "model"
     trained = run(*train_command, "--steps", "20", "--out", str(out), "--json")
     assert trained.returncode == 0, trained.stderr
@@ -45,13 +59,13 @@ def test_train_then_evaluate_then_sample(train_command: list[str], data: str, tm
     assert record["command"].startswith("python -m charlm train small --data ")
     assert not (out / "training.safetensors").exists()
 
-    result = json.loads(run("evaluate", str(out), "--data", data, "--json").stdout)
+    result = json.loads(here("evaluate", str(out), "--data", data, "--json").stdout)
     assert result["val_loss"] == pytest.approx(record["val_loss"], abs=1e-6)
     assert result["val_chars"] == len(Path(data).read_text()) - int(0.9 * len(Path(data).read_text()))
     assert result["parameters"] == record["parameters"]
 
     sample = ["sample", str(out), "--prompt", "ANN", "--max-new-chars", "30", "--seed", "1"]
-    written = json.loads(run(*sample, "--json").stdout)
+    written = json.loads(here(*sample, "--json").stdout)
     assert len(written["text"]) == len(written["probs"]) == 30
     assert run(*sample).stdout == "ANN" + written["text"] + "\n"
 
@@ -91,20 +105,6 @@ def test_a_killed_run_resumes_as_if_never_killed(train_command: list[str], tmp_p
     first, second = json.loads(whole.stdout), json.loads(resumed.stdout)
     assert second["val_loss"] == first["val_loss"]
     assert [point[:3] for point in second["curve"]] == [point[:3] for point in first["curve"]]
-
-
-@pytest.fixture
-def here(capsys: pytest.CaptureFixture[str]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """The same in this process, which spares the import of PyTorch."""
-
-    def run(*args: str) -> subprocess.CompletedProcess[str]:
-        try:
-            code = cli.main(list(args))
-        except SystemExit as end:
-            code = end.code
-        return subprocess.CompletedProcess(args, code, *capsys.readouterr())
-
-    return run
 
 
 def test_resuming_what_never_began_is_told(train_command: list[str], tmp_path: Path, here):
