@@ -22,10 +22,10 @@ format:
 	npm run --silent format
 
 test-fast:
-	$(PYTHON) -m pytest -n 3 -m "not slow"
+	$(PYTHON) -m pytest -n 2 -m "not slow"
 
 test:
-	$(PYTHON) -m pytest -n 3 --dist loadfile --cov
+	$(PYTHON) -m pytest -n 2 --dist loadfile --cov
 	$(PYTHON) tests/untested.py
 
 pictures:
