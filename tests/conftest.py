@@ -75,6 +75,15 @@ def url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def uncovered() -> Iterator[None]:
+    """Coverage does not follow the processes that a module starts: they would take half as long again to
+    start, and run nothing that the app of `url` does not run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
+
+
 @pytest.fixture
 def hub() -> Iterator[hub_server.HubServer]:
     """The local Hub, empty and without faults."""

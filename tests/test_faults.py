@@ -18,7 +18,11 @@ from gradio_client.exceptions import AppError
 from charlm import checkpoints
 from charlm.bench.serving import ROOT, serving
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("uncovered"),
+    pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send"),
+]
 
 
 def test_sigterm_ends_streams_and_training_at_once(tmp_path: Path):
