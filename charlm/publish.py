@@ -97,9 +97,10 @@ def _candidates() -> Iterator[Path]:
 def deploy(target: str, private: bool = False) -> str:
     """Creates or updates the Space `target` (USER/SPACE) from this checkout and returns its address.
 
-    Raises `CharlmError` if that is no name or the Hub refuses.
+    Raises `CharlmError` if that is no name, there is no checkout, or the Hub refuses.
     """
     check_repo_id(target)
+    files = space_files()
     with translated_errors(target):
         api = HfApi()
         url = api.create_repo(target, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
@@ -107,7 +108,7 @@ def deploy(target: str, private: bool = False) -> str:
             repo_id=target,
             repo_type="space",
             folder_path=ROOT,
-            allow_patterns=space_files(),
+            allow_patterns=files,
             delete_patterns=[f"{folder}/*" for folder in SPACE_FOLDERS],
             commit_message="charlm",
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hub_server  # isort: skip  (first: it points huggingface_hub, when imported, at itself)
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from charlm import checkpoints
 from charlm.bench.serving import serving
 from charlm.corpus import Corpus
 from charlm.models import LanguageModel, build
+from charlm.service.models import ModelService
 from charlm.tokenizer import CharTokenizer
 from charlm.training.trainer import Trainer, TrainingOptions
 
@@ -26,6 +28,26 @@ TEXT = "".join(
     for n in range(40)
     for who, thing, colour in (("ANN", "rose", "red"), ("BOB", "leaf", "green"), ("EVE", "sea", "blue"))
 )
+
+
+TINY = {"block_size": 16, "n_layer": 1, "n_head": 2, "n_embd": 16}
+"""The sizes of a GPT that is trained in no time."""
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Fails if it takes more than 90 seconds."""
+    end = time.monotonic() + 90
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def service() -> Iterator[ModelService]:
+    """A model service of a test's own."""
+    service = ModelService()
+    yield service
+    service.close()
 
 
 @pytest.fixture(scope="session")

@@ -183,7 +183,12 @@ def test_what_a_space_needs_is_found_without_looking_elsewhere(monkeypatch: pyte
     assert looked and all(any(path.is_relative_to(folder) for folder in wanted) for path in looked)
 
 
-def test_a_space_is_made_from_a_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_space_is_made_from_a_checkout(
+    hub: HubServer, token: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     monkeypatch.setattr(publish, "ROOT", tmp_path)
     with pytest.raises(CharlmError, match="made from a checkout"):
         publish.space_files()
+    with pytest.raises(CharlmError, match="made from a checkout"):
+        publish.deploy("ann/space")
+    assert not hub.repos

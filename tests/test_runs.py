@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import TINY, wait_for
 
 from charlm import CharlmError, checkpoints, corpus
 from charlm.corpus import Corpus
@@ -18,22 +17,6 @@ from charlm.service.models import ModelService
 from charlm.tokenizer import CharTokenizer
 
 pytestmark = pytest.mark.slow
-
-TINY = {"block_size": 16, "n_layer": 1, "n_head": 2, "n_embd": 16}
-
-
-@pytest.fixture
-def service() -> Iterator[ModelService]:
-    service = ModelService()
-    yield service
-    service.close()
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.1)
 
 
 def test_a_run_becomes_a_model_of_its_owner_alone(service: ModelService, corpus: Corpus):

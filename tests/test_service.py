@@ -7,25 +7,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import TINY, wait_for
 
 from charlm import CharlmError, Corpus, checkpoints
 from charlm.service import limits, runs, visitors
 from charlm.service.models import ModelService
 from charlm.service.visitors import Visitors
-
-TINY = {"block_size": 16, "n_layer": 1, "n_head": 2, "n_embd": 16}
-
-
-@pytest.fixture
-def service() -> Iterator[ModelService]:
-    service = ModelService()
-    yield service
-    service.close()
 
 
 def in_time(function: Callable[[], object], seconds: float = 10) -> object:
@@ -36,13 +28,6 @@ def in_time(function: Callable[[], object], seconds: float = 10) -> object:
     thread.join(seconds)
     assert not thread.is_alive(), "it waits for somebody else"
     return answers[0]
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
 
 
 def test_visitors_may_come_while_others_are_forgotten():
