@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hub_server  # isort: skip  (first: it points huggingface_hub, when imported, at itself)
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,20 +91,18 @@ def gpt() -> LanguageModel:
     return charlm.load("gpt")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def coverage_setting() -> dict[str, str]:
+    """What makes a new process count its lines. It takes half as long again to start then, so only the app
+    of `url` does: the tests call almost everything else in their own process."""
+    return {name: os.environ.pop(name) for name in ("COVERAGE_PROCESS_CONFIG",) if name in os.environ}
+
+
 @pytest.fixture(scope="session")
-def url() -> Iterator[str]:
+def url(coverage_setting: dict[str, str]) -> Iterator[str]:
     """The address of the app, started as its user starts it."""
-    with serving("app.py") as (url, _):
+    with serving("app.py", **coverage_setting) as (url, _):
         yield url
-
-
-@pytest.fixture(scope="module")
-def uncovered() -> Iterator[None]:
-    """Coverage does not follow the processes that a module starts: they would take half as long again to
-    start, and run nothing that the app of `url` does not run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-        yield
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from charlm.training import presets
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.usefixtures("uncovered"),
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="they look into /proc"),
 ]
 

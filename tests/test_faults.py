@@ -20,7 +20,6 @@ from charlm.bench.serving import ROOT, serving
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.usefixtures("uncovered"),
     pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send"),
 ]
 

@@ -23,7 +23,6 @@ from charlm.ui.unread import MAX_UNREAD
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.usefixtures("uncovered"),
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc"),
 ]
 

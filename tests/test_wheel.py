@@ -13,7 +13,7 @@ from gradio_client import Client
 
 from charlm.bench.serving import ROOT, serving
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("uncovered")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
