@@ -93,7 +93,7 @@ def test_answers_that_nobody_fetches_are_thrown_away(app: App):
 FEW_SESSIONS = """
 from charlm import ui
 from charlm.ui import unread
-ui.LAUNCH["state_session_capacity"] = unread.MAX_UNREAD = 10
+ui.MAX_SESSIONS = unread.MAX_UNREAD = 10
 """
 
 

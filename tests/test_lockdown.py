@@ -18,7 +18,7 @@ from gradio_client.exceptions import AppError
 
 from charlm.bench.serving import ROOT
 from charlm.service.limits import MAX_CALL_BYTES, MAX_FILE_BYTES
-from charlm.ui.guard import HEADERS, MAX_UPLOADED_BYTES, MAX_UPLOADS
+from charlm.ui.guard import HEADERS
 
 pytestmark = pytest.mark.slow
 
@@ -56,26 +56,6 @@ def test_no_file_can_be_fetched(route: str, url: str, tmp_path: Path):
         assert status >= 400, way
         for text in (SECRET, "root:", "demo.launch", "weights_sha256", "huggingface_hub", "[core]"):
             assert text.encode() not in body, way
-
-
-@pytest.mark.parametrize("path", ["/etc/passwd", "http://127.0.0.1:1/model.zip", "../app.py"])
-def test_no_path_or_address_of_a_visitor_is_opened(path: str, url: str):
-    """The events that take a file are private: a scanner finds them by their numbers."""
-    config = json.loads(fetch(f"{url}config")[1])
-    kinds = {component["id"]: component["type"] for component in config["components"]}
-    takes_file = [d for d in config["dependencies"] if any(kinds.get(i) == "file" for i in d["inputs"])]
-    assert takes_file
-    for dependency in takes_file:
-        data = [
-            {"path": path, "meta": {"_type": "gradio.FileData"}} if kinds.get(i) == "file" else None
-            for i in dependency["inputs"]
-        ]
-        body = json.dumps({"data": data, "fn_index": dependency["id"], "session_hash": "scanner"}).encode()
-        fetch(f"{url}gradio_api/queue/join", body, "application/json")
-        status, told = fetch(f"{url}gradio_api/queue/data?session_hash=scanner")
-        assert status == 200
-        assert b"root:" not in told
-        assert b'"success":true' not in told.replace(b" ", b""), told
 
 
 @pytest.mark.parametrize("nonsense", [None, "<script>", -1, 1e308, [], {"a": 1}], ids=repr)
@@ -125,19 +105,6 @@ def test_what_is_sent_is_limited_in_size(url: str):
     assert fetch(f"{url}gradio_api/file={json.loads(body)[0]}") == (200, b"a" * 1000)
 
 
-def test_uploads_are_limited_in_number(url: str):
-    folder = Path(json.loads(upload(url, "small.txt", b"a")[1])[0]).parent.parent
-    with (folder / "many.txt").open("wb") as file:
-        file.truncate(MAX_UPLOADED_BYTES)
-    try:
-        status, body = upload(url, "one-more.txt", b"a")
-        assert status == 507
-        assert b"try again later" in body
-    finally:
-        (folder / "many.txt").unlink()
-    assert upload(url, "one-more.txt", b"a")[0] == 200
-
-
 def test_headers(url: str):
     for path in ("", "config", "gradio_api/info", "nothing"):
         try:
@@ -162,7 +129,7 @@ def test_what_other_programs_leave_does_not_count(url: str):
     shared = Path(tempfile.gettempdir()) / "gradio" / "somebody-else"
     shared.mkdir(parents=True)
     try:
-        for i in range(2 * MAX_UPLOADS + 1):
+        for i in range(2_000):
             (shared / str(i)).touch()
         status, body = upload(url, "small.txt", b"a")
         assert status == 200, body

@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import signal
-import threading
 from typing import Any
 
 import gradio as gr
-from starlette.middleware import Middleware
 
-from charlm.service.limits import MAX_FILE_BYTES, MAX_TEXT_CHARS
+from charlm.service.limits import MAX_TEXT_CHARS
 from charlm.service.models import ModelService
-from charlm.ui import theme
 from charlm.ui.api import Api
 from charlm.ui.attention import tab as attention
 from charlm.ui.attention.tab import AttentionTab
@@ -22,12 +18,11 @@ from charlm.ui.averaging import tab as averaging
 from charlm.ui.bigram import tab as bigram
 from charlm.ui.generate.numbers import text_of
 from charlm.ui.generate.tab import GenerateTab
-from charlm.ui.guard import Guard
 from charlm.ui.inside import tab as inside
 from charlm.ui.parts import SILENT_EVENT, Page
+from charlm.ui.server import serve
 from charlm.ui.tokens import tab as tokens
 from charlm.ui.train.tab import TrainTab
-from charlm.ui.unread import UnreadAnswers
 
 HEADER = """
 <header class="charlm-header">
@@ -55,21 +50,9 @@ MAX_QUEUED = 100
 MAX_SESSIONS = 200
 """Of how many sessions Gradio remembers what they sent and were sent. A page that is forgotten goes on: it
 only draws anew what is on the screen already."""
-
-LAUNCH: dict[str, Any] = {
-    "theme": theme.THEME,
-    "css": theme.styles(),
-    "head": theme.scripts(),
-    "footer_links": ["api"],
-    "mcp_server": True,
-    "max_file_size": MAX_FILE_BYTES,
-    "state_session_capacity": MAX_SESSIONS,
-    # Above what the model service lets write and wait: it tells who waits his place in the line.
-    "max_threads": 200,
-    "run_history": False,
-    "app_kwargs": {"middleware": [Middleware(Guard), Middleware(UnreadAnswers)]},
-}
-"""How the app is launched."""
+MAX_THREADS = 200
+"""How many functions of the page run at once: more than the model service lets write and wait, which tells
+who waits his place in the line."""
 
 __all__ = ["build_app", "serve"]
 
@@ -96,19 +79,8 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
         _welcome(page)
         _remember_settings(app, kept)
         _show_attention(generating, attending, tabs)
+    app.state_session_capacity, app.max_threads = MAX_SESSIONS, MAX_THREADS
     return app.queue(max_size=MAX_QUEUED)
-
-
-def serve(app: gr.Blocks) -> None:
-    """Serves the page until the process is told to end, by Ctrl-C or SIGTERM."""
-    ending = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # Only a note is taken: an exception raised here could end up in whatever runs at the moment.
-        signal.signal(number, lambda *_: ending.set())
-    app.launch(**LAUNCH, prevent_thread_lock=True)
-    while not ending.wait(1):  # On Windows, a wait without an end cannot be interrupted.
-        pass
-    app.close()
 
 
 def _build_tabs(page: Page, timer: gr.Timer) -> tuple[GenerateTab, AttentionTab]:

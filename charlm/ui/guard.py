@@ -1,41 +1,59 @@
-"""What stands before Gradio's own routes: bounds on what is sent and on all uploads together, headers for
-safety, and a sentence for whoever calls what is not there."""
+"""What stands before Gradio's own routes: only those that the page and its programs need are open, what is
+sent is bounded in size and time, and every answer has headers for safety."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
-import logging
-import os
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
+import re
+from collections import Counter
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charlm.service.limits import MAX_CALL_BYTES, MAX_FILE_BYTES
-from charlm.ui.api import endpoints
-from charlm.ui.requests import CALL, JOIN, body_of, fields_of, with_fields
+from charlm.ui.requests import UPLOAD, Refused, answer, client_of, refusal
 
+ROUTES = {
+    "GET": r"/|/config|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json|/pwa_icon(/\d+)?"
+    r"|/(assets|static)/.+"
+    r"|/gradio_api/(info/?|openapi\.json|theme\.css|startup-events|upload_progress|queue/(status|data)"
+    r"|heartbeat/[^/]+|file=.+|call/.+|mcp(/.*)?)",
+    "POST": r"/gradio_api/(queue/join|cancel|reset/?|upload|component_server/?|run/.+|call/.+|mcp(/.*)?)",
+    "DELETE": r"/gradio_api/mcp(/.*)?",
+    "HEAD": r"/",
+    "OPTIONS": r"/.*",
+}
+"""Gradio has many more, which record, profile, edit or watch an app, and keep what they are sent."""
 ENVELOPE_BYTES = 100_000
 """What stands around a file in the request that brings it."""
-MAX_UPLOADS = 1_000
-MAX_UPLOADED_BYTES = 500_000_000
-"""How many files may lie there together, each in its folder, and how large. Gradio deletes what is older
-than half an hour."""
-UPLOAD, BY_NAME = "/gradio_api/upload", f"{CALL}v2/"
-"""Where files go, and where programs call a function with its arguments by name."""
-MISTAKES = (LookupError, TypeError, ValueError)
-"""What Gradio, which puts arguments in their places unchecked, raises for a wrong call."""
+SECONDS_A_PIECE = 20
+SECONDS_A_CALL = 60
+SECONDS_AN_UPLOAD = 600
+"""How long the next piece of a body, a whole call and a whole upload may take."""
+MAX_REQUESTS = 300
+"""How many requests of one client may be open at a time: a class behind one address has ten for each."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    # Gradio's page has scripts of its own in it, and makes functions of what it is sent as text. On a Space
+    # it loads what tells the page around it how tall it is.
+    "Content-Security-Policy": "; ".join(
+        (
+            "default-src 'self'",
+            "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: https://cdnjs.cloudflare.com",
+            "style-src 'self' 'unsafe-inline'",
+            "img-src 'self' data: blob:",
+            "font-src 'self' data:",
+            "worker-src 'self' blob:",
+            "object-src 'none'",
+            "base-uri 'self'",
+            "form-action 'self'",
+            "frame-ancestors 'self' https://huggingface.co https://*.hf.space",
+        )
+    ),
 }
-
-log = logging.getLogger(__name__)
 
 
 class Guard:
@@ -43,100 +61,67 @@ class Guard:
 
     def __init__(self, app: ASGIApp):
         self.app = app
-        self._endpoints = endpoints()
+        self._open: Counter[str] = Counter()
+        """How many requests of each client are not answered yet."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
 
-        begun = False
-
         async def send_with_headers(message: Message) -> None:
-            nonlocal begun
             if message["type"] == "http.response.start":
-                begun = True
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        path, posted = scope["path"], scope["method"] == "POST"
-        refusal = await _refusal(scope) if posted else None
-        if posted and refusal is None and CALL in path:
-            body, receive = await body_of(receive)
-            fields = fields_of(body)
-            refusal = self._wrong_call(path, fields)
-            if refusal is None and BY_NAME in path:
-                scope, receive = self._by_position(scope, receive, fields)
+        client = client_of((scope.get("client") or ("",))[0])
+        self._open[client] += 1
         try:
-            await (refusal or self.app)(scope, receive, send_with_headers)
-        except MISTAKES:
-            if begun or not posted or JOIN not in path:
-                raise
-            log.exception("A call fitted no function of the page")
-            await _mistake("This call fits no function here.")(scope, receive, send_with_headers)
+            app = self._refusal(scope, client) or self.app
+            await answer(app, scope, _in_time(scope, receive), send_with_headers)
+        finally:
+            self._open.subtract([client])
+            self._open = +self._open  # without clients that have none
 
-    def _by_position(self, scope: Scope, receive: Receive, fields: dict[str, Any]) -> tuple[Scope, Receive]:
-        """A call with named arguments as the one with all arguments in their order, which may name a
-        session."""
-        path = scope["path"].replace(BY_NAME, CALL)
-        parameters = self._endpoints[path.split(CALL, 1)[1].strip("/")].parameters.values()
-        data = [fields.get(parameter.name, parameter.default) for parameter in parameters]
-        return with_fields({"data": data}, {**scope, "path": path, "raw_path": path.encode()}, receive)
-
-    def _wrong_call(self, path: str, fields: dict[str, Any]) -> Response | None:
-        """What is wrong with a call by name: no such function, or not its parameters."""
-        by_name = BY_NAME in path
-        name = path.split(BY_NAME if by_name else CALL, 1)[1].strip("/")
-        signature = self._endpoints.get(name)
-        if signature is None:
-            return _mistake(f"There is no function {name!r:.100} here.")
-        parameters = signature.parameters
-        wanted = f"{name} takes {', '.join(parameters) or 'no arguments'}"
-        if by_name:
-            unknown = [field for field in fields if field not in parameters]
-            required = [n for n, p in parameters.items() if p.default is inspect.Parameter.empty]
-            missing = [n for n in required if n not in fields]
-            if unknown or missing:
-                return _mistake(
-                    f"{wanted}; {(unknown or missing)[0]!r:.100} is {'not one' if unknown else 'missing'}."
-                )
-        elif isinstance(fields.get("data"), list) and len(fields["data"]) != len(parameters):
-            return _mistake(
-                f"{wanted}: {len(parameters)} arguments in this order, not {len(fields['data'])}."
-            )
-        return None
+    def _refusal(self, scope: Scope, client: str) -> Response | None:
+        """Why a request is not carried out, if its head tells."""
+        if not re.fullmatch(ROUTES.get(scope["method"], "-"), scope["path"]):
+            return refusal(404, "There is nothing here.")
+        if self._open[client] > MAX_REQUESTS:
+            return refusal(429, f"At most {MAX_REQUESTS} requests of one client are answered at a time.")
+        return _size_refusal(scope) if scope["method"] == "POST" else None
 
 
-def _mistake(sentence: str) -> Response:
-    return _answer(400, f"{sentence} /gradio_api/info lists all functions.")
-
-
-def _answer(status: int, sentence: str) -> Response:
-    """A refusal, under the names by which the page and Gradio's clients look for one."""
-    return JSONResponse({"error": sentence, "detail": sentence}, status)
-
-
-async def _refusal(scope: Scope) -> Response | None:
-    """Why a request is too large, or comes when too much was uploaded."""
+def _size_refusal(scope: Scope) -> Response | None:
     length = Headers(scope=scope).get("content-length", "")
     if not length.isdecimal():
-        return _answer(411, "A request must tell its length.")
-    is_upload = UPLOAD in scope["path"]
+        return refusal(411, "A request must tell its length.")
+    is_upload = scope["path"] == UPLOAD
     if is_upload and int(length) > MAX_FILE_BYTES + ENVELOPE_BYTES:
-        return _answer(413, f"A file may have {MAX_FILE_BYTES:,} bytes.")
+        return refusal(413, f"A file may have {MAX_FILE_BYTES:,} bytes.")
     if not is_upload and int(length) > MAX_CALL_BYTES:
-        return _answer(
+        return refusal(
             413, f"A call may have {MAX_CALL_BYTES:,} bytes: the page takes a longer text as a file."
         )
-    if is_upload and await asyncio.to_thread(_is_full, Path(os.environ["GRADIO_TEMP_DIR"])):
-        return _answer(507, "Too many files were uploaded lately: please try again later.")
     return None
 
 
-def _is_full(folder: Path) -> bool:
-    """Whether too much lies in the folder of uploads."""
-    sizes = []
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # deleted meanwhile
-            sizes.append(path.stat().st_size if path.is_file() else 0)
-    return len(sizes) > 2 * MAX_UPLOADS or sum(sizes) > MAX_UPLOADED_BYTES
+def _in_time(scope: Scope, receive: Receive) -> Receive:
+    """`receive`, which raises `Refused` if the body takes too long."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + (SECONDS_AN_UPLOAD if scope["path"] == UPLOAD else SECONDS_A_CALL)
+    whole = False
+
+    async def receive_in_time() -> Message:
+        nonlocal whole
+        if whole:  # What comes now is the client's leaving, whenever that is.
+            return await receive()
+        try:
+            message = await asyncio.wait_for(receive(), min(SECONDS_A_PIECE, end - loop.time()))
+        except asyncio.TimeoutError as error:
+            slow = refusal(408, "The rest of this request did not come in time.", connection="close")
+            raise Refused(slow) from error
+        whole = not message.get("more_body", False)
+        return message
+
+    return receive_in_time

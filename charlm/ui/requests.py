@@ -2,14 +2,73 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from typing import Any
 
-from starlette.types import Message, Receive, Scope
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CALL, JOIN, STREAM = "/gradio_api/call/", "/gradio_api/queue/join", "/gradio_api/queue/data"
 """Where programs call a function by its name, where the page and Gradio's clients call one by its number,
 and where these read the answers to their session."""
+UPLOAD = "/gradio_api/upload"
+"""Where files go."""
+NETWORK_BITS = 64
+"""How much of an IPv6 address is one client's: whoever has one address has all that begin like this."""
+
+
+def refusal(status: int, sentence: str, **headers: str) -> Response:
+    """An answer under the names by which the page and Gradio's clients look for an error."""
+    return JSONResponse({"error": sentence, "detail": sentence}, status, headers)
+
+
+class Refused(Exception):
+    """A body that shows on its way that it must be refused."""
+
+    def __init__(self, response: Response):
+        super().__init__()
+        self.response = response
+
+
+async def answer(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Has `app` answer a request. If `receive` raises `Refused`, that is the answer, not what the app makes
+    of a body that breaks off."""
+    refused: Refused | None = None
+    begun = False
+
+    async def receive_or_note() -> Message:
+        nonlocal refused
+        try:
+            return await receive()
+        except Refused as error:
+            refused = error
+            raise
+
+    async def send_unless_refused(message: Message) -> None:
+        nonlocal begun
+        if refused is None:
+            begun = True
+            await send(message)
+
+    try:
+        await app(scope, receive_or_note, send_unless_refused)
+    except Exception:
+        if refused is None:
+            raise
+    if refused is not None and not begun:
+        await refused.response(scope, receive, send)
+
+
+def client_of(address: str) -> str:
+    """By which name the bounds for each client know whoever has this network address."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:64]
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
+        return str(ipaddress.ip_network((parsed, NETWORK_BITS), strict=False).network_address)
+    return str(parsed)
 
 
 async def body_of(receive: Receive) -> tuple[bytes, Receive]:
