@@ -32,6 +32,9 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT = "charlm 1"
 FILE_LIMITS = {CONFIG: 4_000_000, WEIGHTS: 200_000_000}
 """The files of a checkpoint, and the most bytes that each may have."""
+BYTES_A_WEIGHT = 2
+HEADER_BYTES = 200_000
+"""What safetensors may write before the weights."""
 
 
 def save(model: LanguageModel, record: dict[str, Any], folder: Path) -> None:
@@ -99,34 +102,48 @@ def load(name: str | os.PathLike[str], revision: str | None = None) -> LanguageM
     """
     path = find(name, revision)
     description = read_description(path)
+    config = _config(path, description)
     model_type = ARCHITECTURES[description["architecture"]]
-    weights = _read(path, WEIGHTS)
-    weights_path = path / WEIGHTS
+    with torch.device("meta"):
+        expected = {k: v.shape for k, v in model_type(config).state_dict().items()}
+    weights_file = _called(path, WEIGHTS)
+    most = BYTES_A_WEIGHT * sum(shape.numel() for shape in expected.values()) + HEADER_BYTES
+    weights = _read(path, WEIGHTS, min(most, FILE_LIMITS[WEIGHTS]))
     if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
-        raise CharlmError(f"{weights_path} is damaged or belongs to another {CONFIG}: its sha256 differs.")
+        raise CharlmError(f"{weights_file} is damaged or belongs to another {CONFIG}: its sha256 differs.")
     try:
         tensors = load_tensors(weights)
     except SafetensorError as error:
-        raise CharlmError(f"{weights_path} is not a whole safetensors file ({error}).") from error
+        raise CharlmError(f"{weights_file} is not a whole safetensors file ({error}).") from error
+    if {k: v.shape for k, v in tensors.items()} != expected:
+        raise CharlmError(f"{weights_file} does not hold the weights that {CONFIG} describes.")
+    if not all(t.dtype == torch.float16 and t.isfinite().all() for t in tensors.values()):
+        raise CharlmError(f"{weights_file} holds weights that are not finite half-precision numbers.")
+    model = model_type(config)
+    model.load_state_dict(tensors)
+    model.tokenizer, model.record = CharTokenizer(description["vocab"]), description["record"]
+    return model.eval()
+
+
+def read_config(checkpoint: Path) -> Any:
+    """The sizes of the model in a folder or zip file, its weights unread: what its `config` will be.
+
+    Raises `CharlmError` if they describe no model.
+    """
+    return _config(checkpoint, read_description(checkpoint))
+
+
+def _config(path: Path, description: dict[str, Any]) -> Any:
     try:
         tokenizer = CharTokenizer(description["vocab"])
-        config = model_type.config_type(**description["config"])
+        config = ARCHITECTURES[description["architecture"]].config_type(**description["config"])
         if config.vocab_size != tokenizer.vocab_size:
             raise CharlmError(
                 f"its vocabulary has {tokenizer.vocab_size} characters, not {config.vocab_size}."
             )
-        with torch.device("meta"):
-            expected = {k: v.shape for k, v in model_type(config).state_dict().items()}
     except (CharlmError, TypeError) as error:
-        raise CharlmError(f"{path / CONFIG} describes no model: {error}") from error
-    if {k: v.shape for k, v in tensors.items()} != expected:
-        raise CharlmError(f"{weights_path} does not hold the weights that {CONFIG} describes.")
-    if not all(t.dtype == torch.float16 and t.isfinite().all() for t in tensors.values()):
-        raise CharlmError(f"{weights_path} holds weights that are not finite half-precision numbers.")
-    model = model_type(config)
-    model.load_state_dict(tensors)
-    model.tokenizer, model.record = tokenizer, description["record"]
-    return model.eval()
+        raise CharlmError(f"{_called(path, CONFIG)} describes no model: {error}") from error
+    return config
 
 
 def pack(folder: Path, path: Path) -> None:
@@ -146,11 +163,11 @@ def read_description(checkpoint: Path) -> dict[str, Any]:
 
     Raises `CharlmError` if it is not a charlm configuration.
     """
-    path = checkpoint / CONFIG
+    file = _called(checkpoint, CONFIG)
     try:
         description = json.loads(_read(checkpoint, CONFIG))
     except (ValueError, RecursionError) as error:
-        raise CharlmError(f"{path} is not JSON ({error}).") from error
+        raise CharlmError(f"{file} is not JSON ({error}).") from error
     types = {
         "architecture": str,
         "config": dict,
@@ -159,13 +176,13 @@ def read_description(checkpoint: Path) -> dict[str, Any]:
         "record": dict,
     }
     if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise CharlmError(f"{path} is not the configuration of a charlm model.")
+        raise CharlmError(f"{file} is not the configuration of a charlm model.")
     for key, kind in types.items():
         if not isinstance(description.get(key), kind):
-            raise CharlmError(f"{path} lacks its {key}, or it is of the wrong kind.")
+            raise CharlmError(f"{file} lacks its {key}, or it is of the wrong kind.")
     _name_the_gpt(description)
     if description["architecture"] not in ARCHITECTURES:
-        raise CharlmError(f"{path} names an unknown architecture, {description['architecture']!r}.")
+        raise CharlmError(f"{file} names an unknown architecture, {description['architecture']!r}.")
     return description
 
 
@@ -176,9 +193,16 @@ def _name_the_gpt(description: dict[str, Any]) -> None:
         description["architecture"] = "gpt" if config.pop("decoder") else "attention"
 
 
-def _read(checkpoint: Path, name: str) -> bytes:
-    """The file `name` of a folder or zip file. Raises `CharlmError` if it is missing or too large."""
-    limit = FILE_LIMITS[name]
+def _called(checkpoint: Path, name: str) -> str:
+    """How a sentence names a file of a checkpoint: without the folders that lead there, which are nobody's
+    business."""
+    return f"{name} of {checkpoint.name[:100] or '.'}"
+
+
+def _read(checkpoint: Path, name: str, limit: int | None = None) -> bytes:
+    """The file `name` of a folder or zip file. Raises `CharlmError` if it is missing or larger than `limit`
+    bytes (None: its limit of `FILE_LIMITS`)."""
+    limit = limit or FILE_LIMITS[name]
     try:
         if checkpoint.is_dir():
             with (checkpoint / name).open("rb") as file:
@@ -188,9 +212,11 @@ def _read(checkpoint: Path, name: str) -> bytes:
             with zipfile.ZipFile(checkpoint) as archive, archive.open(name) as file:
                 data = file.read(limit + 1)
     except OSError as error:
-        raise CharlmError(f"Cannot read {checkpoint / name}: {error.strerror}.") from error
+        raise CharlmError(f"Cannot read {_called(checkpoint, name)}: {error.strerror}.") from error
     except (KeyError, ValueError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise CharlmError(f"{checkpoint} is no zip file with a {name} that can be read ({error}).") from error
+        raise CharlmError(
+            f"{checkpoint.name[:100]} is no zip file with a {name} that can be read ({error})."
+        ) from error
     if len(data) > limit:
-        raise CharlmError(f"{checkpoint / name} is larger than {limit:,} bytes.")
+        raise CharlmError(f"{_called(checkpoint, name)} is larger than {limit:,} bytes.")
     return data

@@ -24,4 +24,4 @@ def write_atomically(path: Path, data: bytes) -> None:
     except OSError as error:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
-        raise CharlmError(f"Cannot write {path}: {error.strerror}.") from error
+        raise CharlmError(f"Cannot write {path.name}: {error.strerror}.") from error

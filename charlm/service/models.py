@@ -245,8 +245,8 @@ def _info(title: str, checkpoint: Path, own: bool = False) -> ModelInfo:
 
 def _copy(source: Path, target: Path) -> None:
     """Writes anew what can be read of somebody's checkpoint, if it is no larger than what is trained here."""
+    limits.check_model_sizes(checkpoints.read_config(source))
     model = checkpoints.load(source)
-    limits.check_model_sizes(model.config)
     checkpoints.save(model, _checked_record(model.record), target)
 
 
