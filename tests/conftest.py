@@ -51,6 +51,18 @@ def service() -> Iterator[ModelService]:
     service.close()
 
 
+@pytest.fixture
+def ann(service: ModelService) -> str:
+    """A visitor."""
+    return service.visitors.welcome("192.0.2.1")
+
+
+@pytest.fixture
+def bob(service: ModelService) -> str:
+    """Another, elsewhere."""
+    return service.visitors.welcome("192.0.2.2")
+
+
 @pytest.fixture(scope="session")
 def corpus() -> Corpus:
     return Corpus(TEXT, "colours")

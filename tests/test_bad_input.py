@@ -148,7 +148,7 @@ def service() -> Iterator[ModelService]:
 
 @many
 @given(texts, texts, whole, numbers)
-def test_the_model_service(service: ModelService, name, prompt, length, temperature):
+def test_the_model_service(service: ModelService, ann: str, name, prompt, length, temperature):
     for function in (service.info, service.get, service.pack):
         assert answer(function, name) is None
     assert service.find(name) is None
@@ -160,8 +160,8 @@ def test_the_model_service(service: ModelService, name, prompt, length, temperat
             assert stream.take(timeout=60)
             stream.close()
     for add in (
-        lambda: service.add_zip("ann", name, Path(prompt)),
-        lambda: service.add_from_hub("ann", name),
+        lambda: service.add_zip(ann, name, Path(prompt)),
+        lambda: service.add_from_hub(ann, name),
     ):
         assert answer(add) is None
 
@@ -194,18 +194,18 @@ ALLOWED_RUN: dict[str, Callable[[Any], bool]] = {
         st.tuples(st.just("text"), texts),
     )
 )
-def test_runs_that_make_no_sense_are_not_begun(service: ModelService, change: tuple[str, Any]):
+def test_runs_that_make_no_sense_are_not_begun(service: ModelService, ann: str, change: tuple[str, Any]):
     """One thing at a time is wrong, so that nothing else can be what is refused."""
     service.runs.max_running = 0
     field, value = change
     request = VALID_RUN | {field: value}
     if request["preset"] in ("bigram", "attention", "multi-head"):
         request["sizes"] = {}
-    run = answer(service.runs.start, "ann", **request)
+    run = answer(service.runs.start, ann, **request)
     if field in ALLOWED_RUN:
         assert (run is not None) == ALLOWED_RUN[field](value)
     if run is not None:
-        service.runs.stop("ann")
+        service.runs.stop(ann)
         assert run.state == "stopped"
 
 

@@ -134,10 +134,11 @@ def test_a_connection_cut_in_the_middle_of_a_file(hub: HubServer, published: str
     assert charlm.load(published)
 
 
-def test_a_visitor_brings_a_public_model(hub: HubServer, token: None, published: str, trained: LanguageModel):
-    service = ModelService()
-    name = service.add_from_hub("ann", f"https://hub.example/{published}")
-    assert service.own_names("ann") == [name]
+def test_a_visitor_brings_a_public_model(
+    hub: HubServer, token: None, published: str, trained: LanguageModel, service: ModelService, ann: str
+):
+    name = service.add_from_hub(ann, f"https://hub.example/{published}")
+    assert service.own_names(ann) == [name]
     assert service.info(name).title == published
     assert same(service.get(name), trained)
     hub.repos[published].private = True
@@ -147,8 +148,7 @@ def test_a_visitor_brings_a_public_model(hub: HubServer, token: None, published:
         ("", "write USER"),
     ):
         with pytest.raises(CharlmError, match=message):
-            service.add_from_hub("bob", address)
-    service.close()
+            service.add_from_hub(ann, address)
 
 
 def test_deploy(hub: HubServer, token: None):

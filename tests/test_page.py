@@ -11,6 +11,7 @@ import pytest
 
 import charlm
 from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS, free_port, serving
+from charlm.service.visitors import ID_CHARS
 from charlm.training import presets
 from charlm.ui.attention import numbers as attention
 from charlm.ui.averaging import numbers as averaging
@@ -457,7 +458,7 @@ def is_welcome(response: playwright.Response) -> bool:
     if not response.url.endswith("/run/predict"):
         return False
     data = response.json().get("data", [])
-    return len(data) == 2 and isinstance(data[0], str) and len(data[0]) == 32 and data[1] == []
+    return len(data) == 2 and isinstance(data[0], str) and len(data[0]) == ID_CHARS and data[1] == []
 
 
 def test_settings_and_models_survive_a_restart_of_the_server(chromium: playwright.Browser):

@@ -19,8 +19,8 @@ from charlm.tokenizer import CharTokenizer
 pytestmark = pytest.mark.slow
 
 
-def test_a_run_becomes_a_model_of_its_owner_alone(service: ModelService, corpus: Corpus):
-    run = service.runs.start("ann", "my model", "small", TINY, steps=40, text=corpus.text)
+def test_a_run_becomes_a_model_of_its_owner_alone(service: ModelService, corpus: Corpus, ann: str, bob: str):
+    run = service.runs.start(ann, "my model", "small", TINY, steps=40, text=corpus.text)
     wait_for(lambda: not run.active)
     assert run.state == "done", run.error
     steps = [e["step"] for e in run.evaluations]
@@ -32,46 +32,47 @@ def test_a_run_becomes_a_model_of_its_owner_alone(service: ModelService, corpus:
     assert run.baselines["bigram"] < run.baselines["uniform"]
     assert not (run.folder / "text.txt").exists()
 
-    (name,) = service.own_names("ann")
-    assert service.own_names("bob") == service.own_names("") == []
+    (name,) = service.own_names(ann)
+    assert service.own_names(bob) == service.own_names("") == []
     assert service.info(name).title == "my model"
     assert len(list(service.stream(name, "ANN", SamplingOptions(max_new_chars=5)))) == 5
 
     packed = service.pack(name)
     assert sorted(zipfile.ZipFile(packed).namelist()) == ["config.json", "model.safetensors"]
-    again = service.add_zip("bob", "back", packed)
-    assert service.own_names("bob") == [again]
+    again = service.add_zip(bob, "back", packed)
+    assert service.own_names(bob) == [again]
     options = SamplingOptions(max_new_chars=20, seed=1)
     written = ["".join(step.char for step in service.stream(n, "BOB", options)) for n in (name, again)]
     assert written[0] == written[1]
 
 
-def test_runs_queue_and_stop(service: ModelService, corpus: Corpus):
+def test_runs_queue_and_stop(service: ModelService, corpus: Corpus, ann: str, bob: str):
     service.runs.max_running = 1
-    first = service.runs.start("ann", "one", "small", TINY, seconds=600, text=corpus.text)
-    second = service.runs.start("bob", "two", "small", TINY, seconds=600, text=corpus.text)
-    third = service.runs.start("eve", "three", "small", TINY, seconds=600, text=corpus.text)
+    first = service.runs.start(ann, "one", "small", TINY, seconds=600, text=corpus.text)
+    second = service.runs.start(bob, "two", "small", TINY, seconds=600, text=corpus.text)
+    eve = service.visitors.welcome("192.0.2.3")
+    third = service.runs.start(eve, "three", "small", TINY, seconds=600, text=corpus.text)
     assert [run.state for run in (first, second, third)] == ["running", "queued", "queued"]
     assert [service.runs.place(run) for run in (first, second, third)] == [0, 1, 2]
     with pytest.raises(CharlmError, match="'one' is not finished"):
-        service.runs.start("ann", "more", "small", TINY, steps=5, text=corpus.text)
-    assert service.runs.of("bob") is second
+        service.runs.start(ann, "more", "small", TINY, steps=5, text=corpus.text)
+    assert service.runs.of(bob) is second
     assert service.runs.of("nobody") is None
 
-    service.runs.stop("bob")
+    service.runs.stop(bob)
     assert second.state == "stopped"
     assert service.runs.place(third) == 1
     wait_for(lambda: first.progress["step"] > 3)
-    service.runs.stop("ann")
+    service.runs.stop(ann)
     wait_for(lambda: first.state == "stopped")
     assert checkpoints.load(first.model).record["steps"] >= first.progress["step"]
     wait_for(lambda: third.state == "running")
 
 
-def test_a_run_that_dies_says_so_and_makes_way(service: ModelService, corpus: Corpus):
+def test_a_run_that_dies_says_so_and_makes_way(service: ModelService, corpus: Corpus, ann: str, bob: str):
     service.runs.max_running = 1
-    first = service.runs.start("ann", "one", "small", TINY, seconds=600, text=corpus.text)
-    second = service.runs.start("bob", "two", "small", TINY, steps=2, text=corpus.text)
+    first = service.runs.start(ann, "one", "small", TINY, seconds=600, text=corpus.text)
+    second = service.runs.start(bob, "two", "small", TINY, steps=2, text=corpus.text)
     wait_for(lambda: first.process)
     first.process.kill()
     wait_for(lambda: first.state == "failed")
@@ -81,7 +82,8 @@ def test_a_run_that_dies_says_so_and_makes_way(service: ModelService, corpus: Co
 
 def test_a_run_ends_with_the_app(corpus: Corpus):
     service = ModelService()
-    run = service.runs.start("ann", "one", "small", TINY, seconds=600, text=corpus.text)
+    ann = service.visitors.welcome("192.0.2.1")
+    run = service.runs.start(ann, "one", "small", TINY, seconds=600, text=corpus.text)
     wait_for(lambda: run.process)
     service.close()
     assert run.process.poll() is not None
@@ -89,15 +91,15 @@ def test_a_run_ends_with_the_app(corpus: Corpus):
 
 
 def test_what_belongs_to_visitors_who_are_gone_is_removed(
-    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str
 ):
-    run = service.runs.start("ann", "one", "bigram", {"block_size": 8}, steps=2, text=corpus.text)
+    run = service.runs.start(ann, "one", "bigram", {"block_size": 8}, steps=2, text=corpus.text)
     wait_for(lambda: not run.active)
     service.visitors.sweep()
-    assert service.runs.of("ann") is run
+    assert service.runs.of(ann) is run
     monkeypatch.setattr(limits, "FORGET_AFTER_SECONDS", -1)
     service.visitors.sweep()
-    assert service.runs.of("ann") is None
+    assert service.runs.of(ann) is None
     assert not run.folder.exists()
 
 
@@ -119,28 +121,28 @@ def test_what_belongs_to_visitors_who_are_gone_is_removed(
         ({"text": "a" * 5_000_001}, "may have 5,000,000 characters"),
     ],
 )
-def test_requests_out_of_bounds_are_refused(change: dict, message: str, service: ModelService):
+def test_requests_out_of_bounds_are_refused(change: dict, message: str, service: ModelService, ann: str):
     request = {"name": "m", "preset": "small", "sizes": {}, "steps": 5, "text": "ab\n" * 2000} | change
     with pytest.raises(CharlmError, match=message):
-        service.runs.start("ann", **request)
-    assert service.runs.of("ann") is None
+        service.runs.start(ann, **request)
+    assert service.runs.of(ann) is None
 
 
-def test_a_visitor_keeps_the_latest_models(service: ModelService, checkpoint: Path, tmp_path: Path):
+def test_a_visitor_keeps_the_latest_models(service: ModelService, checkpoint: Path, tmp_path: Path, ann: str):
     checkpoints.pack(checkpoint, tmp_path / "m.zip")
-    names = [service.add_zip("ann", f"model {i}", tmp_path / "m.zip") for i in range(10)]
-    assert service.own_names("ann") == names[:1:-1]
+    names = [service.add_zip(ann, f"model {i}", tmp_path / "m.zip") for i in range(10)]
+    assert service.own_names(ann) == names[:1:-1]
 
 
 def test_a_model_larger_than_can_be_trained_here_is_not_taken(
-    service: ModelService, tokenizer: CharTokenizer, tmp_path: Path
+    service: ModelService, tokenizer: CharTokenizer, tmp_path: Path, ann: str
 ):
     large = build("attention", tokenizer, TINY | {"block_size": 4096}, seed=1)
     checkpoints.save(large, {}, tmp_path / "large")
     checkpoints.pack(tmp_path / "large", tmp_path / "large.zip")
     with pytest.raises(CharlmError, match="block_size must be from 1 to 256, not 4096"):
-        service.add_zip("ann", "large", tmp_path / "large.zip")
-    assert service.own_names("ann") == []
+        service.add_zip(ann, "large", tmp_path / "large.zip")
+    assert service.own_names(ann) == []
 
 
 def test_encodings_are_found():

@@ -41,7 +41,7 @@ def test_visitors_may_come_while_others_are_forgotten():
     def come() -> None:
         n = 0
         while time.monotonic() < end:
-            here.touch(f"{threading.get_ident()}-{n}")
+            here.welcome(f"{threading.get_ident()}-{n}")
             n += 1
 
     def sweep() -> None:
@@ -81,7 +81,9 @@ def test_a_sweep_that_fails_is_logged_and_the_next_one_comes(
     assert "no such disk" in caplog.text
 
 
-def test_nobody_waits_while_a_model_is_loaded(service: ModelService, monkeypatch: pytest.MonkeyPatch):
+def test_nobody_waits_while_a_model_is_loaded(
+    service: ModelService, monkeypatch: pytest.MonkeyPatch, ann: str
+):
     loading, go_on = threading.Event(), threading.Event()
     load = checkpoints.load
     loaded = []
@@ -99,7 +101,7 @@ def test_nobody_waits_while_a_model_is_loaded(service: ModelService, monkeypatch
         asker.start()
     assert loading.wait(10)
     assert in_time(service.names) == ["gpt", "attention", "bigram"]
-    assert in_time(lambda: service.own_names("ann")) == []
+    assert in_time(lambda: service.own_names(ann)) == []
     assert in_time(lambda: service.info("gpt").has_attention) is True
     assert in_time(lambda: service.get("bigram").config.vocab_size) == 65
     assert in_time(service.visitors.sweep) is None
@@ -164,10 +166,14 @@ import sys; sys.exit("charlm: That was all.")
 
 
 def test_what_is_no_event_of_a_run_is_left_out(
-    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    service: ModelService,
+    corpus: Corpus,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    ann: str,
 ):
     monkeypatch.setattr(runs, "_begin", Child(HALF_A_LINE))
-    run = service.runs.start("ann", "one", "small", TINY, steps=5, text=corpus.text)
+    run = service.runs.start(ann, "one", "small", TINY, steps=5, text=corpus.text)
     wait_for(lambda: not run.active)
     assert (run.state, run.error) == ("failed", "That was all.")
     assert run.progress["step"] == 2
@@ -177,7 +183,7 @@ def test_what_is_no_event_of_a_run_is_left_out(
 
 @pytest.mark.parametrize("fault", ["begin", "follow", "listen"])
 def test_a_run_that_cannot_be_followed_makes_way(
-    fault: str, service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    fault: str, service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str, bob: str
 ):
     service.runs.max_running = 1
 
@@ -188,7 +194,7 @@ def test_a_run_that_cannot_be_followed_makes_way(
         service.runs.on_trained(broken)
     else:
         monkeypatch.setattr(runs, f"_{fault}", broken)
-    first = service.runs.start("ann", "one", "bigram", {"block_size": 8}, steps=2, text=corpus.text)
+    first = service.runs.start(ann, "one", "bigram", {"block_size": 8}, steps=2, text=corpus.text)
     wait_for(lambda: not first.active)
     if fault == "listen":
         assert first.state == "done"
@@ -196,13 +202,13 @@ def test_a_run_that_cannot_be_followed_makes_way(
         assert (first.state, first.error) == ("failed", runs.FAILED)
         assert first.process is None or first.process.wait(10)
     monkeypatch.undo()
-    second = service.runs.start("bob", "two", "bigram", {"block_size": 8}, steps=2, text=corpus.text)
+    second = service.runs.start(bob, "two", "bigram", {"block_size": 8}, steps=2, text=corpus.text)
     wait_for(lambda: not second.active)
     assert second.state == "done"
 
 
 def test_nobody_waits_while_a_process_begins(
-    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str, bob: str
 ):
     beginning, go_on = threading.Event(), threading.Event()
 
@@ -212,18 +218,18 @@ def test_nobody_waits_while_a_process_begins(
         raise OSError("stopped")
 
     monkeypatch.setattr(runs, "_begin", slow)
-    run = service.runs.start("ann", "one", "small", TINY, steps=5, text=corpus.text)
+    run = service.runs.start(ann, "one", "small", TINY, steps=5, text=corpus.text)
     assert beginning.wait(10)
-    assert in_time(lambda: service.runs.of("bob")) is None
+    assert in_time(lambda: service.runs.of(bob)) is None
     assert in_time(lambda: service.runs.place(run)) == 0
-    assert in_time(lambda: service.runs.stop("ann")) is None
+    assert in_time(lambda: service.runs.stop(ann)) is None
     go_on.set()
     wait_for(lambda: not run.active)
     assert run.state == "stopped"
 
 
 def test_a_run_may_be_stopped_before_its_process_has_begun(
-    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str
 ):
     beginning, go_on = threading.Event(), threading.Event()
     begin = Child("import sys; sys.stdin.read()")
@@ -234,39 +240,76 @@ def test_a_run_may_be_stopped_before_its_process_has_begun(
         return begin(run)
 
     monkeypatch.setattr(runs, "_begin", slow)
-    run = service.runs.start("ann", "one", "small", TINY, steps=5, text=corpus.text)
+    run = service.runs.start(ann, "one", "small", TINY, steps=5, text=corpus.text)
     assert beginning.wait(10)
-    service.runs.stop("ann")
+    service.runs.stop(ann)
     go_on.set()
     wait_for(lambda: not run.active)
     assert run.state == "stopped"
 
 
-def test_a_request_that_is_refused_leaves_no_folder(service: ModelService, corpus: Corpus):
+def test_a_request_that_is_refused_leaves_no_folder(service: ModelService, corpus: Corpus, ann: str):
     service.runs.max_running = 0
-    service.runs.start("ann", "one", "small", TINY, steps=5, text=corpus.text)
+    service.runs.start(ann, "one", "small", TINY, steps=5, text=corpus.text)
     before = list(service.visitors.folder.iterdir())
     with pytest.raises(CharlmError, match="'one' is not finished"):
-        service.runs.start("ann", "two", "small", TINY, steps=5, text=corpus.text)
+        service.runs.start(ann, "two", "small", TINY, steps=5, text=corpus.text)
     assert list(service.visitors.folder.iterdir()) == before
 
 
 def test_a_full_disk_is_told_to_whoever_wants_to_train(
-    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str
 ):
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(CharlmError, match="could not be kept on the server: No space left on device"):
-        service.runs.start("ann", "one", "small", TINY, steps=5, text=corpus.text)
-    assert service.runs.of("ann") is None
+        service.runs.start(ann, "one", "small", TINY, steps=5, text=corpus.text)
+    assert service.runs.of(ann) is None
 
 
 def test_the_limits_of_a_model_are_those_of_training(
-    service: ModelService, monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tmp_path: Path
+    service: ModelService, monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tmp_path: Path, ann: str
 ):
     checkpoints.pack(checkpoint, tmp_path / "m.zip")
     monkeypatch.setitem(limits.SIZE_LIMITS, "n_embd", 8)
     with pytest.raises(CharlmError, match="n_embd must be from 1 to 8, not 16"):
-        service.add_zip("ann", "m", tmp_path / "m.zip")
+        service.add_zip(ann, "m", tmp_path / "m.zip")
+
+
+def test_who_is_not_welcomed_here_is_nobody(service: ModelService, corpus: Corpus, ann: str):
+    """An id is 64 characters that only this process can sign; nothing is kept of anything else."""
+    elsewhere = Visitors()
+    strangers = [
+        "",
+        "a" * 64,
+        "a" * 20_000_000,
+        ann[:-1] + "_",
+        ann[:32],
+        elsewhere.welcome("192.0.2.1"),
+        "é" * 64,
+        7,
+    ]
+    elsewhere.close()
+    assert len(ann) == visitors.ID_CHARS == 64
+    for stranger in strangers:
+        service.visitors.touch(stranger)
+        assert service.visitors.is_gone(stranger)
+        assert service.runs.of(stranger) is None
+        assert service.visitors.welcome("192.0.2.1", stranger) != stranger
+        with pytest.raises(CharlmError, match="please reload it"):
+            service.runs.start(stranger, "one", "bigram", {}, steps=2, text=corpus.text)
+    assert service.visitors.welcome("192.0.2.1", ann) == ann
+
+
+def test_few_visitors_are_remembered(service: ModelService, monkeypatch: pytest.MonkeyPatch, ann: str):
+    """Whoever is here stays known while others only come and go."""
+    monkeypatch.setattr(limits, "MAX_VISITORS", 10)
+    first = service.visitors.welcome("192.0.2.7")
+    for _ in range(30):
+        service.visitors.welcome("192.0.2.7")
+        service.visitors.touch(ann)
+    assert service.visitors.is_gone(first)
+    assert not service.visitors.is_gone(ann)
+    assert service.visitors.client(ann) == "192.0.2.1"

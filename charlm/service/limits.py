@@ -38,6 +38,8 @@ MAX_WAITING_RUNS = 20
 
 MAX_OWN_MODELS = 8
 """How many models of one visitor are kept: a new one replaces the oldest."""
+MAX_VISITORS = 10_000
+"""How many visitors are remembered; whoever was here last is remembered longest."""
 FORGET_AFTER_SECONDS = 1800
 """How long what belongs to a visitor is kept after the last sign of life."""
 

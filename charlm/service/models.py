@@ -154,6 +154,7 @@ class ModelService:
         `name` is USER/MODEL or the address of its page. Raises `CharlmError` if there is no such
         model of ours.
         """
+        self.visitors.check(visitor)
         target = hub.repo_id(name)
         if target is None:
             raise CharlmError(f"{name[:100]!r} is not the name of a model on the Hub: write USER/MODEL.")
@@ -178,6 +179,7 @@ class ModelService:
         self.visitors.close()
 
     def _add_copy(self, visitor: str, title: str, path: Path) -> str:
+        self.visitors.check(visitor)
         folder = self.visitors.new_folder()
         try:
             self.compute(_copy, path, folder)

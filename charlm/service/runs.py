@@ -98,9 +98,10 @@ class TrainingRuns:
     ) -> Run:
         """Queues the training of `preset` with other `sizes` on `text` (None: Tiny Shakespeare).
 
-        Raises `CharlmError` if the request is out of bounds, the visitor has a run already, or the
-        queue is full.
+        Raises `CharlmError` if the visitor is nobody or has a run already, the request is out of bounds, or
+        the queue is full.
         """
+        self._visitors.check(visitor)
         limits.check_run(name, preset, sizes, steps, seconds)
         recipe = _recipe(preset, sizes, steps, seconds, text)
         run = Run(visitor, name, recipe, self._visitors.new_folder())

@@ -1,9 +1,16 @@
-"""Who is here, when somebody is gone, and the folder in which everybody's things lie."""
+"""Who is here, when somebody is gone, and the folder in which everybody's things lie.
+
+A visitor is known by an id that was made here, and that nobody else can make: it ends with its own signature,
+so that nothing has to be remembered of whoever only looks. Whoever comes with something else is nobody.
+"""
 
 from __future__ import annotations
 
 import atexit
+import base64
+import hmac
 import logging
+import secrets
 import shutil
 import tempfile
 import threading
@@ -15,6 +22,10 @@ from charlm.errors import CharlmError
 from charlm.service import limits
 
 SWEEP_INTERVAL_SECONDS = 60
+ID_BYTES = 24
+ID_CHARS = 64
+"""Of an id: `ID_BYTES` of chance and as many of signature, in base 64."""
+NOBODY = "The server was started anew and does not know this page any more: please reload it."
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +36,9 @@ class Visitors:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="charlm-"))
-        self._seen: dict[str, float] = {}
+        self._key = secrets.token_bytes(32)
+        self._seen: dict[str, tuple[float, str]] = {}
+        """When each visitor gave the last sign of life, and of which client it is; the latest last."""
         self._lock = threading.Lock()
         self._sweepers: list[Callable[[], object]] = []
         self._closed = threading.Event()
@@ -40,10 +53,28 @@ class Visitors:
         except OSError as error:
             raise CharlmError(f"The server cannot keep anything: {error.strerror}.") from error
 
+    def welcome(self, client: str, visitor: str = "") -> str:
+        """The id of a visitor who comes from the network address `client`: `visitor` if it is one."""
+        if not self._is_genuine(visitor):
+            token = secrets.token_urlsafe(ID_BYTES)
+            visitor = token + self._signature(token)
+        self._note(visitor, client)
+        return visitor
+
     def touch(self, visitor: str) -> None:
         """Takes note that `visitor` is here."""
+        if self._is_genuine(visitor):
+            self._note(visitor, self.client(visitor))
+
+    def check(self, visitor: str) -> None:
+        """Raises `CharlmError` if `visitor` is nobody, who can have nothing of their own."""
+        if not self._is_genuine(visitor):
+            raise CharlmError(NOBODY)
+
+    def client(self, visitor: str) -> str:
+        """Where `visitor` comes from: bounds for each client count by it."""
         with self._lock:
-            self._seen[visitor] = time.monotonic()
+            return self._seen.get(visitor, (0.0, ""))[1]
 
     def is_gone(self, visitor: str) -> bool:
         """Whether `visitor` has given no sign of life for `limits.FORGET_AFTER_SECONDS`."""
@@ -63,15 +94,33 @@ class Visitors:
             except Exception:
                 log.exception("What visitors left could not be removed; it is tried again later")
         with self._lock:
-            self._seen = {visitor: at for visitor, at in self._seen.items() if not self._is_gone(visitor)}
+            self._seen = {v: seen for v, seen in self._seen.items() if not self._is_gone(v)}
 
     def close(self) -> None:
         """Removes the folder with all that is in it."""
         self._closed.set()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _note(self, visitor: str, client: str) -> None:
+        with self._lock:
+            self._seen.pop(visitor, None)
+            self._seen[visitor] = time.monotonic(), client
+            if len(self._seen) > limits.MAX_VISITORS:
+                del self._seen[next(iter(self._seen))]
+
+    def _signature(self, token: str) -> str:
+        digest = hmac.digest(self._key, token.encode(), "sha256")[:ID_BYTES]
+        return base64.urlsafe_b64encode(digest).decode()
+
+    def _is_genuine(self, visitor: object) -> bool:
+        if not isinstance(visitor, str) or len(visitor) != ID_CHARS or not visitor.isascii():
+            return False
+        token, signature = visitor[: ID_CHARS // 2], visitor[ID_CHARS // 2 :]
+        return hmac.compare_digest(signature, self._signature(token))
+
     def _is_gone(self, visitor: str) -> bool:
-        return time.monotonic() - self._seen.get(visitor, float("-inf")) > limits.FORGET_AFTER_SECONDS
+        at, _ = self._seen.get(visitor, (float("-inf"), ""))
+        return time.monotonic() - at > limits.FORGET_AFTER_SECONDS
 
     def _sweep_for_ever(self) -> None:
         while not self._closed.wait(SWEEP_INTERVAL_SECONDS):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from typing import Any
 
 import gradio as gr
@@ -20,6 +19,7 @@ from charlm.ui.generate.numbers import text_of
 from charlm.ui.generate.tab import GenerateTab
 from charlm.ui.inside import tab as inside
 from charlm.ui.parts import SILENT_EVENT, Page
+from charlm.ui.requests import client_of
 from charlm.ui.server import serve
 from charlm.ui.tokens import tab as tokens
 from charlm.ui.train.tab import TrainTab
@@ -105,9 +105,8 @@ def _build_tabs(page: Page, timer: gr.Timer) -> tuple[GenerateTab, AttentionTab]
 def _welcome(page: Page) -> None:
     """Gives a newcomer a name that nobody can guess, and lists the models of whoever comes back."""
 
-    def welcome(visitor: str) -> tuple[str, list[str]]:
-        visitor = visitor or secrets.token_urlsafe(24)
-        page.service.visitors.touch(visitor)
+    def welcome(visitor: str, request: gr.Request) -> tuple[str, list[str]]:
+        visitor = page.service.visitors.welcome(client_of(request.client.host), visitor)
         return visitor, page.service.own_names(visitor)
 
     page.app.load(welcome, page.visitor, [page.visitor, page.own_models], **SILENT_EVENT)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,8 +18,9 @@ from charlm.service.batching import follow
 from charlm.service.limits import MAX_TEXT_CHARS, check_chars
 from charlm.service.models import ModelService
 from charlm.ui.attention import numbers as attention
+from charlm.ui.requests import client_of
 
-STRICT = ConfigDict(strict=True)
+STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
 SECONDS_BETWEEN_UPDATES = 0.1
 SECONDS_BETWEEN_REPORTS = 1.0
 
@@ -79,11 +79,16 @@ class Api:
             stream.close()
 
     async def train(
-        self, text: str, preset: str = "small", name: str = "my model", steps: int = 100
+        self,
+        request: gr.Request,
+        text: str,
+        preset: str = "small",
+        name: str = "my model",
+        steps: int = 100,
     ) -> AsyncIterator[dict[str, Any]]:
         """Trains a preset (bigram, attention, multi-head or small) on a text. Each event tells the
         state of the run and its latest losses; the last one names the model for the other calls."""
-        visitor = secrets.token_urlsafe(24)
+        visitor = self._service.visitors.welcome(client_of(request.client.host))
         runs = self._service.runs
         start = functools.partial(runs.start, visitor, name, preset, {}, steps=steps, text=text)
         run = await asyncio.wrap_future(self._service.submit(start))
@@ -119,14 +124,15 @@ def endpoints() -> dict[str, inspect.Signature]:
     """What can be called, by name, and how: the parameters of each."""
     methods = inspect.getmembers(Api, inspect.isfunction)
     return {
-        name: _without_self(inspect.signature(method))
+        name: _what_is_sent(inspect.signature(method))
         for name, method in methods
         if not name.startswith("_") and name != "register"
     }
 
 
-def _without_self(signature: inspect.Signature) -> inspect.Signature:
-    _, *parameters = signature.parameters.values()
+def _what_is_sent(signature: inspect.Signature) -> inspect.Signature:
+    """The parameters that a caller sends: not those that are put in here."""
+    parameters = [p for name, p in signature.parameters.items() if name not in ("self", "request")]
     return signature.replace(parameters=parameters)
 
 
