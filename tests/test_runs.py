@@ -152,3 +152,13 @@ def test_encodings_are_found():
     assert "spät" in decoded
     assert encoding != "utf-8"
     assert corpus.decode_text(text.encode("utf-16"))[0].lstrip("\ufeff") == text
+
+
+def test_whoever_trains_is_told_when_there_is_no_room_for_the_model(
+    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str
+):
+    monkeypatch.setattr(limits, "MAX_OWN_BYTES", 10)
+    run = service.runs.start(ann, "one", "bigram", {"block_size": 8}, steps=2, text=corpus.text)
+    wait_for(lambda: not run.active)
+    assert run.state == "failed"
+    assert "no room for another model" in run.error

@@ -313,3 +313,46 @@ def test_few_visitors_are_remembered(service: ModelService, monkeypatch: pytest.
     assert service.visitors.is_gone(first)
     assert not service.visitors.is_gone(ann)
     assert service.visitors.client(ann) == "192.0.2.1"
+
+
+@pytest.fixture
+def small_zip(checkpoint: Path, tmp_path: Path) -> Path:
+    checkpoints.pack(checkpoint, tmp_path / "small.zip")
+    return tmp_path / "small.zip"
+
+
+def test_own_models_are_bounded_together(
+    service: ModelService, small_zip: Path, monkeypatch: pytest.MonkeyPatch, ann: str
+):
+    """Whoever invents visitors takes the place of his own models, and of nobody's that is in use."""
+    first = service.add_zip(ann, "in use", small_zip)
+    size = service._own_bytes()
+    monkeypatch.setattr(limits, "MAX_OWN_BYTES", 10 * size + 100)
+    for i in range(30):
+        somebody = service.visitors.welcome("198.51.100.1")
+        latest = service.add_zip(somebody, str(i), small_zip)
+        service.get(first)
+        assert service._own_bytes() <= limits.MAX_OWN_BYTES
+        assert service.own_names(somebody) == [latest]
+    for i in range(30):
+        somebody = service.visitors.welcome(f"203.0.113.{i}")
+        service.add_zip(somebody, str(i), small_zip)
+    assert service.own_names(ann) == [first]
+    folders = [path for path in service.visitors.folder.iterdir() if path.is_dir()]
+    assert len(folders) == len(service._own) == 10
+    for name in service._own:
+        service.get(name)
+    with pytest.raises(CharlmError, match="no room for another model"):
+        service.add_zip(ann, "one more", small_zip)
+    assert len(list(service.visitors.folder.iterdir())) == 10
+
+
+def test_own_models_that_nobody_uses_leave_the_memory(
+    service: ModelService, small_zip: Path, monkeypatch: pytest.MonkeyPatch, ann: str
+):
+    names = [service.add_zip(ann, str(i), small_zip) for i in range(5)]
+    monkeypatch.setattr(limits, "MAX_OWN_MEMORY", 3 * 2 * service._own_bytes() // 5)
+    models = [service.get(name) for name in (*names, names[0])]
+    assert models[0] is not models[-1]
+    assert service.get(names[0]) is models[-1]
+    assert len([name for name in service._models if name in names]) <= 4

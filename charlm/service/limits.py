@@ -38,6 +38,13 @@ MAX_WAITING_RUNS = 20
 
 MAX_OWN_MODELS = 8
 """How many models of one visitor are kept: a new one replaces the oldest."""
+MAX_OWN_BYTES = 600_000_000
+"""How large the files of all own models may be together: beyond, those make way that were not used for
+longest, first those of the client who has most."""
+IN_USE_SECONDS = 600
+"""How long after its last use nobody else's model can make a model go."""
+MAX_OWN_MEMORY = 600_000_000
+"""How many bytes of memory the own models may take that are loaded."""
 MAX_VISITORS = 10_000
 """How many visitors are remembered; whoever was here last is remembered longest."""
 FORGET_AFTER_SECONDS = 1800

@@ -12,6 +12,8 @@ import logging
 import secrets
 import shutil
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,11 +29,13 @@ from charlm.errors import CharlmError
 from charlm.models import LanguageModel
 from charlm.service import limits
 from charlm.service.batching import Batcher, Stream
-from charlm.service.runs import TrainingRuns
+from charlm.service.runs import Run, TrainingRuns
 from charlm.service.visitors import Visitors
 from charlm.training.presets import PRESETS
 
 T = TypeVar("T")
+MEMORY_A_BYTE = 2
+"""Weights have half as many bytes in files as in memory."""
 NO_SUCH_MODEL = "There is no such model, or it is not here any more."
 
 log = logging.getLogger(__name__)
@@ -51,8 +55,11 @@ class ModelInfo:
 @dataclass(frozen=True)
 class _OwnModel:
     visitor: str
+    client: str
     folder: Path
     info: ModelInfo
+    size: int
+    """Of its files, in bytes."""
 
 
 class ModelService:
@@ -65,12 +72,14 @@ class ModelService:
         torch.set_num_threads(1)
         self.visitors = Visitors()
         self.runs = TrainingRuns(self.visitors)
-        self.runs.on_trained(lambda run: self._add(run.visitor, run.name, run.model))
+        self.runs.on_trained(self._add_trained)
         self._batcher = Batcher()
         self._workers = ThreadPoolExecutor(CORES, "charlm-worker")
         self._shared = _shared_models()
         self._models: dict[str, Future[LanguageModel]] = {}
         self._own: dict[str, _OwnModel] = {}
+        self._used: dict[str, float] = {}
+        """When each own model was last used; one that was brought and never used is not here."""
         self._lock = threading.Lock()
         """For the dictionaries alone: nothing slow is done with it."""
         self.visitors.on_sweep(self._forget_the_gone)
@@ -102,9 +111,12 @@ class ModelService:
     def get(self, name: str) -> LanguageModel:
         """The model called `name`, loaded once. Raises `CharlmError` if that is impossible."""
         with self._lock:
+            if name in self._own:
+                self._used[name] = time.monotonic()
             loading = self._models.get(name)
             if loading is None:
                 mine = self._models[name] = Future()
+                self._unload()
         if loading is not None:
             return loading.result()
         try:
@@ -188,16 +200,56 @@ class ModelService:
             raise
         return self._add(visitor, title, folder)
 
+    def _add_trained(self, run: Run) -> None:
+        name = self._add(run.visitor, run.name, run.model)
+        with self._lock:
+            self._used[name] = time.monotonic()
+
     def _add(self, visitor: str, title: str, folder: Path) -> str:
         self.visitors.touch(visitor)
-        own = _OwnModel(visitor, folder, _info(title, folder, own=True))
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        info = _info(title, folder, own=True)
+        own = _OwnModel(visitor, self.visitors.client(visitor), folder, info, size)
         name = secrets.token_urlsafe(16)
         with self._lock:
-            self._own[name] = own
             mine = [n for n, model in self._own.items() if model.visitor == visitor]
-            removed = self._take_out(mine[: -limits.MAX_OWN_MODELS])
+            removed = self._take_out(mine[: max(0, len(mine) + 1 - limits.MAX_OWN_MODELS)])
+            while (there := self._least_wanted()) and self._own_bytes() + size > limits.MAX_OWN_BYTES:
+                removed += self._take_out([there])
+            has_room = self._own_bytes() + size <= limits.MAX_OWN_BYTES
+            if has_room:
+                self._own[name] = own
         _remove(removed)
+        if not has_room:
+            _remove([own])
+            raise CharlmError("There is no room for another model here: please try again in a few minutes.")
         return name
+
+    def _own_bytes(self) -> int:
+        return sum(own.size for own in self._own.values())
+
+    def _least_wanted(self) -> str | None:
+        """The own model to make way for another: of whoever has most here, the one that was not used for
+        longest. None if all were used lately."""
+        since = time.monotonic() - limits.IN_USE_SECONDS
+        idle = [name for name in self._own if self._last_use(name) < since]
+        held: Counter[str] = Counter()
+        for own in self._own.values():
+            held[own.client] += own.size
+        return min(idle, key=lambda n: (-held[self._own[n].client], self._last_use(n)), default=None)
+
+    def _last_use(self, name: str) -> float:
+        return self._used.get(name, float("-inf"))
+
+    def _unload(self) -> None:
+        """Takes the own models out of memory that were not used for longest, until there is room for the
+        one that is loaded next. They stay on the disk."""
+        loaded = sorted((n for n in self._models if n in self._own), key=self._last_use)
+        memory = sum(MEMORY_A_BYTE * self._own[name].size for name in loaded)
+        for name in loaded[:-1]:
+            if memory > limits.MAX_OWN_MEMORY:
+                memory -= MEMORY_A_BYTE * self._own[name].size
+                del self._models[name]
 
     def _forget_the_gone(self) -> None:
         """Removes the models of visitors who are gone."""
@@ -209,6 +261,7 @@ class ModelService:
     def _take_out(self, names: list[str]) -> list[_OwnModel]:
         for name in names:
             self._models.pop(name, None)
+            self._used.pop(name, None)
         return [self._own.pop(name) for name in names]
 
     def _path(self, name: str) -> Path:

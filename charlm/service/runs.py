@@ -173,7 +173,7 @@ class TrainingRuns:
 
     def _train(self, run: Run) -> None:
         """Begins a run, follows it to its end, and gives its place to the next whatever happens."""
-        complaint = FAILED
+        complaint, lost = FAILED, False
         try:
             run.process = _begin(run)
             if run.stopping:  # Whoever stopped it meanwhile found no process to tell.
@@ -182,13 +182,17 @@ class TrainingRuns:
             if _has_model(run):
                 for listener in self._listeners:
                     listener(run)
+        except CharlmError as error:
+            complaint, lost = str(error), True
         except Exception:
             log.exception("A training run could not be followed to its end")
             if run.process is not None:
                 run.process.kill()
         finally:
             with self._lock:
-                run.state = "stopped" if run.stopping else "done" if _has_model(run) else "failed"
+                run.state = (
+                    "stopped" if run.stopping else "done" if _has_model(run) and not lost else "failed"
+                )
                 run.error = complaint if run.state == "failed" else ""
                 self._fill()
 
