@@ -39,10 +39,14 @@ def check_repo_id(name: str) -> str:
 
 
 def download(
-    name: str, limits: Mapping[str, int], revision: str | None = None, token: bool | str | None = None
+    name: str,
+    limits: Mapping[str, int],
+    revision: str | None = None,
+    token: bool | str | None = None,
+    cache: Path | None = None,
 ) -> Path:
-    """The folder with the files named in `limits` of the Hub's repository `name` (USER/MODEL), from the
-    local cache if they are there already.
+    """The folder with the files named in `limits` of the Hub's repository `name` (USER/MODEL): in the local
+    cache, where they may be already, or in a `cache` of the caller's own.
 
     `limits`: the most bytes that each may have. `revision`: a branch, a tag or a commit. Raises
     `CharlmError` if there is no such repository, it lacks one of the files, or one is too large.
@@ -53,18 +57,19 @@ def download(
         for file, limit in limits.items():
             if sizes is not None and sizes.get(file, 0) > limit:
                 raise CharlmError(f"{file} of {name} is larger than {limit:,} bytes.")
-        folder = Path(
+        there = Path(
             snapshot_download(
                 name,
                 revision=revision,
                 token=token,
                 allow_patterns=list(limits),
+                cache_dir=cache,
                 local_files_only=sizes is None,
             )
         )
-    if not all((folder / file).is_file() for file in limits):
+    if not all((there / file).is_file() for file in limits):
         raise CharlmError(f"{name} is not a charlm model: it lacks {' or '.join(limits)}.")
-    return folder
+    return there
 
 
 def _sizes(name: str, revision: str | None, token: bool | str | None) -> dict[str, int] | None:

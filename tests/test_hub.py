@@ -151,6 +151,23 @@ def test_a_visitor_brings_a_public_model(
             service.add_from_hub(ann, address)
 
 
+def test_what_the_hub_sent_and_was_refused_does_not_stay(
+    hub: HubServer, published: str, service: ModelService, ann: str
+):
+    repo = hub.repos[published]
+    repo.commit({checkpoints.WEIGHTS: b"no weights" * 1000})
+    before = kept(service)
+    with pytest.raises(CharlmError, match="is damaged"):
+        service.add_from_hub(ann, published)
+    assert kept(service) == before
+
+
+def kept(service: ModelService) -> set[Path]:
+    """What lies in the cache of the Hub and in the service's folder."""
+    folders = service.visitors.folder, Path(os.environ["HF_HOME"])
+    return {path for folder in folders for path in folder.rglob("*")}
+
+
 def test_deploy(hub: HubServer, token: None):
     files = publish.space_files()
     assert {"app.py", "README.md", "requirements.txt", "charlm/ui/train/tab.py"} <= set(files)

@@ -9,12 +9,17 @@ import time
 import urllib.parse
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 import pytest
 
+from charlm import checkpoints
+from charlm.bench.load import megabytes
 from charlm.bench.serving import serving
+from charlm.models import build
+from charlm.tokenizer import CharTokenizer
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +29,8 @@ ipaddress.IPv4Address.is_private = ipaddress.IPv4Address.is_loopback = False
 from charlm.ui import connections, guard, uploads
 connections.HEADER_SECONDS, guard.SECONDS_A_PIECE, guard.SECONDS_A_CALL = 6, 2, 4
 uploads.MAX_CLIENT_FILES, uploads.MAX_FILES = 20, 30
+from charlm.service import limits
+limits.MAX_OWN_BYTES = 1_000_000
 from charlm.cli import main
 main(["app"])
 """
@@ -31,9 +38,20 @@ main(["app"])
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with serving("-c", LOOPBACK_IS_PUBLIC) as (url, _):
-        yield url
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the app keeps what it is sent."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture(scope="module")
+def app(folder: Path) -> Iterator[tuple[str, int]]:
+    with serving("-c", LOOPBACK_IS_PUBLIC, TMPDIR=str(folder)) as (url, process):
+        yield url, process.pid
+
+
+@pytest.fixture(scope="module")
+def url(app: tuple[str, int]) -> str:
+    return app[0]
 
 
 @pytest.fixture
@@ -217,3 +235,82 @@ def test_pages_and_names_from_elsewhere_are_refused_on_localhost(url: str):
             answer = client(here).get("config", headers=headers)
             assert answer.status_code == status, headers
             assert status == 200 or "error" in answer.json()
+
+
+class Visitor:
+    """Somebody who opens the page, and calls its private functions by their numbers."""
+
+    def __init__(self, url: str, address: str):
+        self.http = client(url, address)
+        config = self.http.get("config").json()
+        self.ids = {c["props"].get("elem_id"): c["id"] for c in config["components"]}
+        self.dependencies = config["dependencies"]
+        browser_states = [c["id"] for c in config["components"] if c["type"] == "browserstate"]
+        welcome = next(d for d in self.dependencies if d["inputs"] == d["outputs"][:1] == browser_states[:1])
+        self.welcome = welcome["id"]
+        (self.id, _) = self.call(self.welcome, [""])
+
+    def call(self, number: int, data: list[Any]) -> list[Any]:
+        body = {"data": data, "fn_index": number, "session_hash": "s"}
+        answer = self.http.post("gradio_api/run/predict", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]
+
+    def bring(self, name: str, data: bytes) -> list[Any]:
+        """What the page says of an uploaded model."""
+        uploaded = self.http.post("gradio_api/upload", files=[("files", (name, data))])
+        assert uploaded.status_code == 200, uploaded.text
+        number = next(d["id"] for d in self.dependencies if self.ids["train-bring"] in d["inputs"])
+        file = {"path": uploaded.json()[0], "meta": {"_type": "gradio.FileData"}}
+        return self.call(number, [self.id, file])
+
+
+def zipped(folder: Path, **sizes: int) -> bytes:
+    """A model of zeros, which is much smaller as a zip file."""
+    model = build("gpt", CharTokenizer("ab"), sizes, seed=1)
+    for weights in model.parameters():
+        weights.data.zero_()
+    checkpoints.save(model, {}, folder / "model")
+    checkpoints.pack(folder / "model", folder / "model.zip")
+    return (folder / "model.zip").read_bytes()
+
+
+def test_small_zips_do_not_become_many_large_models(app: tuple[str, int], folder: Path, tmp_path: Path):
+    """Each of an invented visitor. Nobody else's model in use is lost."""
+    url, pid = app
+    small = zipped(tmp_path, block_size=64, n_layer=2, n_head=2, n_embd=64)
+    large = sum(path.stat().st_size for path in (tmp_path / "model").iterdir())
+    assert large > 10 * len(small)
+    ann = Visitor(url, "127.0.0.5")
+    _, models = ann.bring("mine.zip", small)
+    (name,) = models
+    before = megabytes(pid)
+    for i in range(40):
+        event = ann.http.post("gradio_api/call/encode", json={"data": ["a", name]}).json()["event_id"]
+        assert "[0]" in ann.http.get(f"gradio_api/call/encode/{event}").text
+        notes, _ = Visitor(url, f"127.0.1.{i}").bring(f"{i}.zip", small)
+        assert "The model is here" in notes[0]
+        assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 2_000_000
+    assert megabytes(pid) < before + 60
+
+
+def test_an_oversized_model_is_refused_unread(app: tuple[str, int], tmp_path: Path):
+    """Its 200 kB would become 200 MB."""
+    url, pid = app
+    huge = zipped(tmp_path, block_size=256, n_layer=16, n_head=8, n_embd=704)
+    assert len(huge) < 300_000
+    visitor = Visitor(url, "127.0.0.6")
+    before = megabytes(pid)
+    notes, _ = visitor.bring("huge.zip", huge)
+    assert "n_layer must be from 1 to 8" in notes[0]
+    assert megabytes(pid) < before + 20
+
+
+def test_an_id_that_was_not_made_here_is_nobodys(app: tuple[str, int]):
+    url, pid = app
+    visitor = Visitor(url, "127.0.0.7")
+    before = megabytes(pid)
+    for i in range(20):
+        told, _ = visitor.call(visitor.welcome, [chr(97 + i) * 1_000_000])
+        assert len(told) == 64
+    assert megabytes(pid) < before + 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from charlm.checkpoints import FILE_LIMITS, WEIGHTS
 from charlm.corpus import Corpus
 from charlm.errors import CharlmError, check_range
 from charlm.training.presets import PRESETS
@@ -29,6 +30,8 @@ MAX_VOCAB_SIZE = 1_000
 MAX_NAME_CHARS = 40
 SIZE_LIMITS = {"block_size": 256, "n_layer": 8, "n_head": 8, "n_embd": 384}
 """The largest model that is trained, brought or kept here."""
+OWN_FILE_LIMITS = FILE_LIMITS | {WEIGHTS: 40_000_000}
+"""The files of a model that is brought here, and the most bytes that each may have."""
 MAX_STEPS = 5_000
 MAX_RUN_SECONDS = 1800
 """The longest that a run may take, whatever was asked for."""

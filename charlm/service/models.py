@@ -170,8 +170,14 @@ class ModelService:
         target = hub.repo_id(name)
         if target is None:
             raise CharlmError(f"{name[:100]!r} is not the name of a model on the Hub: write USER/MODEL.")
-        # Never with the token of whoever runs the app: visitors see what everybody may see.
-        return self._add_copy(visitor, target, hub.download(target, checkpoints.FILE_LIMITS, token=False))
+        fetched = self.visitors.new_folder()
+        try:
+            # Never with the token of whoever runs the app: visitors see what everybody may see. And not to
+            # the cache, where what is refused would stay.
+            checkpoint = hub.download(target, limits.OWN_FILE_LIMITS, token=False, cache=fetched)
+            return self._add_copy(visitor, target, checkpoint)
+        finally:
+            shutil.rmtree(fetched, ignore_errors=True)
 
     def pack(self, name: str) -> Path:
         """The visitor's own model called `name` as one zip file. Raises `CharlmError` if it is not
