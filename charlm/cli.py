@@ -12,10 +12,11 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -29,6 +30,9 @@ from charlm.training.evaluation import evaluate
 from charlm.training.trainer import Evaluation, Progress, Trainer
 
 STATE = "training.safetensors"
+SECONDS_A_LOSS = 15
+"""How long the page's runs, whose end somebody waits for, may compute each of the two last losses."""
+SECONDS_BETWEEN_SIGNS = 10
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -202,7 +206,8 @@ def _run(trainer: Trainer, args: argparse.Namespace) -> None:
         trainer.restore(state)
     first = distributed.rank() == 0
     if args.events:
-        print(json.dumps({"baselines": trainer.baselines()}), flush=True)
+        threading.Thread(target=_show_life, daemon=True).start()
+        _tell({"baselines": trainer.baselines()})
     hidden = True if args.events or not first else None  # None: hidden where there is no terminal
     bar = tqdm(total=trainer.options.steps, initial=trainer.step, unit="step", disable=hidden)
     with bar, _interruption(args.events) as interrupted:
@@ -210,7 +215,7 @@ def _run(trainer: Trainer, args: argparse.Namespace) -> None:
             bar.update(progress.step - bar.n)
             bar.set_postfix_str(f"loss {progress.batch_loss:.3f}, {progress.chars_per_second:,.0f} chars/s")
             if args.events:
-                print(json.dumps(progress.event()), flush=True)
+                _tell(progress.event())
             elif progress.evaluation is not None:
                 trainer.save(state)
                 bar.write(_evaluation_text(progress, progress.evaluation), file=sys.stderr)
@@ -223,12 +228,14 @@ def _run(trainer: Trainer, args: argparse.Namespace) -> None:
 
 
 def _keep(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
-    """Writes the checkpoint and, after an interruption, what `--resume` needs."""
+    """Writes the checkpoint and, after an interruption, what `--resume` needs: at once, with estimated
+    losses, and again with those on the whole split, which take their time."""
     processes = distributed.world_size()
     program = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
     record = trainer.record(f"{program} -m charlm {shlex.join(sys.argv[1:])}")
     checkpoints.save(trainer.average, record, args.out)
     if args.events:
+        checkpoints.save(trainer.average, record | trainer.losses(SECONDS_A_LOSS), args.out)
         return
     if trainer.done < 1:
         trainer.save(state)
@@ -238,11 +245,27 @@ def _keep(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
             file=sys.stderr,
         )
         return
+    record |= trainer.losses()
+    checkpoints.save(trainer.average, record, args.out)
     state.unlink(missing_ok=True)
     if args.json:
         print(json.dumps(record))
     else:
         print(f"{args.out}: validation loss {record['val_loss']:.4f} nats per character")
+
+
+def _tell(event: Mapping[str, Any]) -> None:
+    """Prints an event: in one piece, whichever thread prints another."""
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
+
+
+def _show_life() -> None:
+    """Prints something now and then, however long a step takes."""
+    with suppress(OSError, ValueError):  # Nobody listens any more.
+        while True:
+            time.sleep(SECONDS_BETWEEN_SIGNS)
+            _tell({"alive": True})
 
 
 def _evaluation_text(progress: Progress, losses: Evaluation) -> str:

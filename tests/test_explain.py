@@ -73,7 +73,7 @@ def counted_bigram(corpus: Corpus, tokenizer: CharTokenizer) -> LanguageModel:
     trainer = Trainer(model, corpus, TrainingOptions(steps=3, eval_blocks=2))
     list(trainer.run())
     trained = trainer.average.rounded()
-    trained.record = trainer.record("test")
+    trained.record = trainer.record("test") | trainer.losses()
     return trained
 
 

@@ -181,6 +181,63 @@ def test_what_is_no_event_of_a_run_is_left_out(
     assert caplog.text.count("what is no event") == 2
 
 
+SILENT = "import time; time.sleep(600)"
+HALF = "import sys, time; sys.stdout.write('{'); sys.stdout.flush(); time.sleep(600)"
+CRASH = "import os; os.abort()"
+OUTLIVED = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(5)'])"
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [(SILENT, runs.SILENT), (HALF, runs.SILENT), (CRASH, runs.FAILED), (OUTLIVED, runs.FAILED)],
+    ids=["silence", "half a line", "a crash", "outlived by another"],
+)
+def test_whatever_a_process_does_its_place_becomes_free(
+    script: str, told: str, service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str
+):
+    monkeypatch.setattr(limits, "SILENCE_SECONDS", 1)
+    monkeypatch.setattr(runs, "SECONDS_TO_READ", 0.5)
+    monkeypatch.setattr(runs, "_begin", Child(script))
+    run = service.runs.start(ann, "one", "small", TINY, steps=5, text=corpus.text)
+    wait_for(lambda: not run.active)
+    assert (run.state, run.error) == ("failed", told)
+
+
+def test_places_in_the_line_are_shared_among_clients(
+    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str, bob: str
+):
+    """One client invents visitors and takes all places: the others still get in, and soon have their turn."""
+    monkeypatch.setattr(limits, "MAX_WAITING_RUNS", 6)
+    service.runs.max_running = 0
+
+    def wait_as(visitor: str) -> runs.Run:
+        return service.runs.start(visitor, "one", "small", TINY, steps=5, text=corpus.text)
+
+    greedy = [wait_as(service.visitors.welcome("203.0.113.7")) for _ in range(6)]
+    with pytest.raises(CharlmError, match="line is full"):
+        wait_as(service.visitors.welcome("203.0.113.7"))
+    anns, bobs = wait_as(ann), wait_as(bob)
+    assert [service.runs.place(run) for run in (greedy[0], anns, bobs, greedy[1])] == [1, 2, 3, 4]
+    assert [run.state for run in greedy] == ["queued"] * 4 + ["failed"] * 2
+    assert "shared among all who wait" in greedy[-1].error
+
+
+def test_who_left_the_line_loses_the_place(
+    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str, bob: str
+):
+    service.runs.max_running = 0
+    left, here = (
+        service.runs.start(visitor, "one", "small", TINY, steps=5, text=corpus.text) for visitor in (ann, bob)
+    )
+    monkeypatch.setattr(limits, "AWAY_SECONDS", 0.5)
+    time.sleep(0.6)
+    service.visitors.touch(bob)
+    service.visitors.sweep()
+    assert (left.state, here.state) == ("failed", "queued")
+    assert "You were away" in left.error
+    assert service.runs.place(here) == 1
+
+
 @pytest.mark.parametrize("fault", ["begin", "follow", "listen"])
 def test_a_run_that_cannot_be_followed_makes_way(
     fault: str, service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str, bob: str

@@ -37,7 +37,12 @@ MAX_RUN_SECONDS = 1800
 """The longest that a run may take, whatever was asked for."""
 GRACE_SECONDS = 60
 """How long a run may take to write what it has learned, before it is killed."""
+SILENCE_SECONDS = 50
+"""How long a training process may say nothing before it is ended; it gives a sign of life every 10 s."""
 MAX_WAITING_RUNS = 20
+AWAY_SECONDS = 180
+"""How long somebody who waits in line for a run may give no sign of life; an open page gives one a minute, a
+hidden one every two."""
 
 MAX_OWN_MODELS = 8
 """How many models of one visitor are kept: a new one replaces the oldest."""

@@ -15,6 +15,8 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +36,13 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 MODEL, TEXT = "model", "text.txt"
 """What lies in a run's folder: its checkpoint, and while it learns the text."""
 FAILED = "The training process ended unexpectedly."
+SILENT = "The training process fell silent and was ended."
+AWAY = "You were away, so your place in the line went to the next: press Train to wait again."
+CROWDED = "The line is full, and places are shared among all who wait: please try again in a few minutes."
+
+SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_TO_READ = 5
+"""How long the last words of a process are waited for."""
 
 log = logging.getLogger(__name__)
 
@@ -122,12 +131,30 @@ class TrainingRuns:
             mine = self.of(run.visitor)
             if mine is not None and mine.active:
                 raise CharlmError(f"Your run {mine.name!r} is not finished: stop it first.")
-            if sum(run.state == "queued" for run in self._runs) >= limits.MAX_WAITING_RUNS:
-                raise CharlmError(
-                    f"{limits.MAX_WAITING_RUNS} runs are waiting already: please try again in a few minutes."
-                )
+            waiting = self._line()
+            if len(waiting) >= limits.MAX_WAITING_RUNS:
+                # The last of the line is the last of whoever has most places.
+                last = waiting[-1]
+                places = Counter(self._client(r) for r in waiting)
+                if places[self._client(run)] + 1 >= places[self._client(last)]:
+                    raise CharlmError(CROWDED)
+                last.state, last.error = "failed", CROWDED
             self._runs.append(run)
             self._fill()
+
+    def _client(self, run: Run) -> str:
+        return self._visitors.client(run.visitor)
+
+    def _line(self) -> list[Run]:
+        """Who waits, in the order in which they begin: everybody's first, then everybody's second. With
+        the lock."""
+        places: Counter[str] = Counter()
+        turns = []
+        for run in self._runs:
+            if run.state == "queued":
+                places[self._client(run)] += 1
+                turns.append((places[self._client(run)], run))
+        return [run for _, run in sorted(turns, key=lambda turn: turn[0])]
 
     def of(self, visitor: str) -> Run | None:
         """The latest run of `visitor`, if there is one."""
@@ -138,7 +165,7 @@ class TrainingRuns:
     def place(self, run: Run) -> int:
         """1 for the next in line, 0 for a run that does not wait."""
         with self._lock:
-            waiting = [r for r in self._runs if r.state == "queued"]
+            waiting = self._line()
             return waiting.index(run) + 1 if run in waiting else 0
 
     def stop(self, visitor: str) -> None:
@@ -167,7 +194,7 @@ class TrainingRuns:
     def _fill(self) -> None:
         """Begins the next runs in line, as long as there is a place. With the lock, so it must be quick."""
         free = self.max_running - sum(run.state == "running" for run in self._runs)
-        for run in [run for run in self._runs if run.state == "queued"][:free]:
+        for run in self._line()[: max(0, free)]:
             run.state = "running"
             threading.Thread(target=self._train, args=(run,), daemon=True, name="charlm-run").start()
 
@@ -197,8 +224,11 @@ class TrainingRuns:
                 self._fill()
 
     def _forget_the_gone(self) -> None:
-        """Removes the finished runs of visitors who are gone."""
+        """Drops from the line who is away, and removes the finished runs of visitors who are gone."""
         with self._lock:
+            for run in self._line():
+                if self._visitors.is_gone(run.visitor, limits.AWAY_SECONDS):
+                    run.state, run.error = "failed", AWAY
             gone = [run for run in self._runs if not run.active and self._visitors.is_gone(run.visitor)]
             self._runs = [run for run in self._runs if run not in gone]
         for run in gone:
@@ -226,10 +256,11 @@ def _begin(run: Run) -> subprocess.Popen[str]:
     command += ["--out", MODEL, "--events"]
     if (run.folder / TEXT).exists():
         command += ["--data", TEXT]
+    path = str(ROOT), os.environ.get("PYTHONPATH")
     process = subprocess.Popen(
         command,
         cwd=run.folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -253,27 +284,54 @@ def _has_model(run: Run) -> bool:
 def _follow(run: Run) -> str:
     """Takes note of what a run tells, until it ends. Returns its last complaint, a sentence."""
     process = run.process
-    killer = threading.Timer(limits.MAX_RUN_SECONDS + limits.GRACE_SECONDS, process.kill)
-    killer.daemon = True
-    killer.start()
-    complaints: list[str] = []
-    errors = threading.Thread(target=lambda: complaints.extend(process.stderr), daemon=True)
-    errors.start()
-    try:
+    heard = [time.monotonic()]
+    complaints: deque[str] = deque(maxlen=20)
+
+    def listen() -> None:
         for event in _events(process.stdout):
-            if "baselines" in event:
-                run.baselines = event["baselines"]
-                continue
-            run.progress = cast(ProgressEvent, event)
-            if "val_loss" in event:
-                run.evaluations.append(run.progress)
-        process.wait()
-    finally:
-        killer.cancel()
-    errors.join()
+            heard[0] = time.monotonic()
+            _note(run, event)
+
+    listeners = [
+        threading.Thread(target=target, daemon=True)
+        for target in (listen, lambda: complaints.extend(process.stderr))
+    ]
+    for listener in listeners:
+        listener.start()
+    ended = _wait(process, heard)
+    for listener in listeners:
+        # What the process started may outlive it, and hold its pipes.
+        listener.join(SECONDS_TO_READ)
     (run.folder / TEXT).unlink(missing_ok=True)
+    if process.returncode and not run.stopping:
+        log.warning("A training process ended with %s: %s", process.returncode, "".join(complaints))
     sentences = [line.removeprefix("charlm: ") for line in complaints if line.startswith("charlm: ")]
-    return sentences[-1].strip() if sentences else FAILED
+    return SILENT if ended else sentences[-1].strip() if sentences else FAILED
+
+
+def _note(run: Run, event: dict[str, Any]) -> None:
+    if "baselines" in event:
+        run.baselines = event["baselines"]
+    elif "step" in event:
+        run.progress = cast(ProgressEvent, event)
+        if "val_loss" in event:
+            run.evaluations.append(run.progress)
+
+
+def _wait(process: subprocess.Popen[str], heard: list[float]) -> bool:
+    """Waits for the end of a process. Whether it had to be ended, because it was last `heard` of long ago,
+    or did not come to its end."""
+    latest = time.monotonic() + limits.MAX_RUN_SECONDS + limits.GRACE_SECONDS
+    while True:
+        try:
+            process.wait(SECONDS_BETWEEN_LOOKS)
+            return False
+        except subprocess.TimeoutExpired:
+            now = time.monotonic()
+            if now > latest or now - heard[0] > limits.SILENCE_SECONDS:
+                process.kill()
+                process.wait()
+                return True
 
 
 def _events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:

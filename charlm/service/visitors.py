@@ -76,10 +76,11 @@ class Visitors:
         with self._lock:
             return self._seen.get(visitor, (0.0, ""))[1]
 
-    def is_gone(self, visitor: str) -> bool:
-        """Whether `visitor` has given no sign of life for `limits.FORGET_AFTER_SECONDS`."""
+    def is_gone(self, visitor: str, seconds: float | None = None) -> bool:
+        """Whether `visitor` has given no sign of life for so many `seconds` (None:
+        `limits.FORGET_AFTER_SECONDS`)."""
         with self._lock:
-            return self._is_gone(visitor)
+            return self._is_gone(visitor, seconds)
 
     def on_sweep(self, sweeper: Callable[[], object]) -> None:
         """`sweeper()` is called now and then, to remove what belongs to those who are gone."""
@@ -118,9 +119,9 @@ class Visitors:
         token, signature = visitor[: ID_CHARS // 2], visitor[ID_CHARS // 2 :]
         return hmac.compare_digest(signature, self._signature(token))
 
-    def _is_gone(self, visitor: str) -> bool:
+    def _is_gone(self, visitor: str, seconds: float | None = None) -> bool:
         at, _ = self._seen.get(visitor, (float("-inf"), ""))
-        return time.monotonic() - at > limits.FORGET_AFTER_SECONDS
+        return time.monotonic() - at > (limits.FORGET_AFTER_SECONDS if seconds is None else seconds)
 
     def _sweep_for_ever(self) -> None:
         while not self._closed.wait(SWEEP_INTERVAL_SECONDS):

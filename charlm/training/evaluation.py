@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 import torch
 from torch import Tensor
 
@@ -12,8 +15,9 @@ BLOCKS_AT_ONCE = 32
 
 
 @torch.no_grad()
-def evaluate(model: LanguageModel, data: Tensor) -> float:
-    """The mean loss in nats per character over `data`, 1-D ids.
+def evaluate(model: LanguageModel, data: Tensor, seconds: float = math.inf) -> float:
+    """The mean loss in nats per character over `data`, 1-D ids; over the beginning of it if the whole takes
+    longer than `seconds`.
 
     The text is cut into consecutive blocks of `block_size`, the last one possibly shorter; every
     character but the first is predicted exactly once. Raises `CharlmError` for fewer than two.
@@ -31,9 +35,15 @@ def evaluate(model: LanguageModel, data: Tensor) -> float:
 
     training = model.training
     model.eval()
-    total = sum(model(xb, yb)[1].double().item() * xb.numel() for xb, yb in batches)
+    end = time.monotonic() + seconds
+    total, chars = 0.0, 0
+    for xb, yb in batches:
+        total += model(xb, yb)[1].double().item() * xb.numel()
+        chars += xb.numel()
+        if time.monotonic() > end:
+            break
     model.train(training)
-    return total / len(x)
+    return total / chars
 
 
 def bigram_counts(data: Tensor, vocab_size: int) -> Tensor:

@@ -294,10 +294,9 @@ class Trainer:
         }
 
     def record(self, command: str) -> dict[str, Any]:
-        """How the averaged model was made, for its checkpoint: the `command`, the data, the loss on
-        the whole validation split and on as much of the training split, in nats per character, and
-        what counting alone would give."""
-        kept = self.average.rounded()
+        """How the averaged model was made, for its checkpoint: the `command`, the data, the losses that were
+        estimated last, in nats per character, and what counting alone would give."""
+        _, train_loss, val_loss, _ = self.curve[-1]
         record = {
             "command": command,
             "data": self.corpus.name,
@@ -305,8 +304,8 @@ class Trainer:
             "options": asdict(self.options),
             "steps": self.step,
             "seconds": self.seconds,
-            "train_loss": evaluate(kept, self.train_data[: len(self.val_data)]),
-            "val_loss": evaluate(kept, self.val_data),
+            "train_loss": train_loss,
+            "val_loss": val_loss,
             "counted_bigram_loss": self.baselines()["bigram"],
             "parameters": self.model.parameter_count(),
             "curve": self.curve,
@@ -315,6 +314,16 @@ class Trainer:
             counts = bigram_counts(self.train_data, self.model.config.vocab_size)
             record["bigram_counts"] = counts.long().tolist()
         return record
+
+    def losses(self, seconds: float = math.inf) -> dict[str, float]:
+        """The same losses, on the whole validation split and on as much of the training split: instead of
+        estimates, for a record. Each may take `seconds`, and is that of the beginning if the whole takes
+        longer."""
+        kept = self.average.rounded()
+        return {
+            "train_loss": evaluate(kept, self.train_data[: len(self.val_data)], seconds),
+            "val_loss": evaluate(kept, self.val_data, seconds),
+        }
 
     def save(self, path: Path) -> None:
         """Writes all that `restore` needs to `path` (safetensors). Raises `CharlmError` if it cannot."""

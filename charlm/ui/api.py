@@ -95,6 +95,7 @@ class Api:
         try:
             while True:
                 active = run.active
+                self._service.visitors.touch(visitor)
                 latest = run.evaluations[-1] if run.evaluations else run.progress
                 yield {
                     "state": run.state,
