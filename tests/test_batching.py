@@ -41,8 +41,8 @@ def batcher(trained: LanguageModel) -> Iterator[Batcher]:
         s.close()
 
 
-def submit(batcher: Batcher, prompt: str, options: SamplingOptions) -> Stream:
-    return batcher.submit(batcher.model, prompt_ids(batcher.model.tokenizer, prompt), options)
+def submit(batcher: Batcher, prompt: str, options: SamplingOptions, client: str = "") -> Stream:
+    return batcher.submit(batcher.model, prompt_ids(batcher.model.tokenizer, prompt), options, client)
 
 
 def text_of(steps: object) -> str:
@@ -90,10 +90,45 @@ def test_a_full_line_is_refused(batcher: Batcher, monkeypatch: pytest.MonkeyPatc
     endless = submit(batcher, "A", SamplingOptions(10**9))
     assert endless.take(timeout=60)
     waiting = [submit(batcher, "B", SamplingOptions(3)) for _ in range(2)]
-    with pytest.raises(CharlmError, match="Busy: 2 texts are in line"):
+    with pytest.raises(CharlmError, match="Busy: too many texts are in line"):
         submit(batcher, "E", SamplingOptions(3))
     endless.close()
     assert [len(list(s)) for s in waiting] == [3, 3]
+
+
+def test_places_are_shared_among_clients(batcher: Batcher, monkeypatch: pytest.MonkeyPatch):
+    """One who takes all places, and the line, keeps nobody else from writing; what was put aside for others
+    goes on as if it had never been."""
+    monkeypatch.setattr(limits, "MAX_STREAMS", 3)
+    monkeypatch.setattr(limits, "MAX_WAITING_STREAMS", 3)
+    monkeypatch.setattr(batching, "TURN_CHARS", 10**9)
+    long = SamplingOptions(3000, temperature=0.9, seed=7)
+    greedy = [submit(batcher, "A", long, "greedy") for _ in range(3)]
+    for s in greedy:
+        assert s.take(timeout=60)
+    greedy += [submit(batcher, "A", long, "greedy") for _ in range(3)]
+    with pytest.raises(CharlmError, match="Busy"):
+        submit(batcher, "A", long, "greedy")
+    others = [submit(batcher, "B", SamplingOptions(20, seed=i), client) for i, client in enumerate("ab")]
+    assert [len(list(s)) for s in others] == [20, 20]
+    assert not any(s.closed for s in greedy[:4])
+    with pytest.raises(CharlmError, match="Busy"):
+        list(greedy[5])
+    expected = alone(batcher.model, "A", long)
+    for s in greedy[3:5]:
+        s.close()
+    assert {expected[-2000:] == text_of(s)[-2000:] for s in greedy[:3]} == {True}
+
+
+def test_the_texts_of_one_client_take_turns(batcher: Batcher, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(limits, "MAX_STREAMS", 2)
+    monkeypatch.setattr(batching, "TURN_CHARS", 20)
+    long = SamplingOptions(400, seed=3)
+    streams = [submit(batcher, "A", long) for _ in range(5)]
+    late = submit(batcher, "B", SamplingOptions(15, seed=4))
+    assert text_of(late) == alone(batcher.model, "B", SamplingOptions(15, seed=4))
+    assert not any(s.closed for s in streams)
+    assert [text_of(s) for s in streams] == [alone(batcher.model, "A", long)] * 5
 
 
 def test_shares_are_fair(batcher: Batcher):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
 import time
@@ -314,3 +315,29 @@ def test_an_id_that_was_not_made_here_is_nobodys(app: tuple[str, int]):
         told, _ = visitor.call(visitor.welcome, [chr(97 + i) * 1_000_000])
         assert len(told) == 64
     assert megabytes(pid) < before + 30
+
+
+def test_one_client_cannot_take_all_writing_places(url: str):
+    """Beside two hundred greedy writers a newcomer's text begins, and theirs go on."""
+    with client(url, "127.0.0.20") as greedy:
+        asked = {"data": ["ROMEO:", "gpt", 0.8, 0, 1.0, 5000, 1]}
+        events = [greedy.post("gradio_api/call/generate", json=asked).json()["event_id"] for _ in range(90)]
+        with client(url, "127.0.0.21") as other:
+            asked = {"data": ["JULIET:", "gpt", 0.8, 0, 1.0, 20, 1]}
+            event = other.post("gradio_api/call/generate", json=asked).json()["event_id"]
+            assert "event: complete" in other.get(f"gradio_api/call/generate/{event}").text
+        with greedy.stream("GET", f"gradio_api/call/generate/{events[0]}") as first:
+            assert "event: generating" in next(first.iter_lines())
+
+
+def test_one_client_cannot_lock_the_line_for_training(url: str):
+    asked = {"data": ["the cat sat. " * 500, "small", "greedy", 5000]}
+    with client(url, "127.0.0.22") as greedy:
+        for _ in range(25):
+            assert greedy.post("gradio_api/call/train", json=asked).status_code == 200
+        with client(url, "127.0.0.23") as other:
+            asked = {"data": ["the cat sat. " * 500, "bigram", "mine", 5]}
+            event = other.post("gradio_api/call/train", json=asked).json()["event_id"]
+            with other.stream("GET", f"gradio_api/call/train/{event}") as lines:
+                told = next(line for line in lines.iter_lines() if line.startswith("data: "))
+            assert json.loads(told.removeprefix("data: "))[0]["place"] <= 2

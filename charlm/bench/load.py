@@ -41,7 +41,7 @@ CALLS = 400
 TEXT = "the cat sat on the mat and looked at the dog. " * 60
 WRITE, LEAVE, ATTEND, ENCODE, TRAIN = "write", "leave midway", "attention", "encode", "train"
 HABITS = [WRITE] * 6 + [LEAVE, ATTEND, ENCODE, TRAIN]
-REFUSALS = ("Busy:", "runs are waiting already")
+REFUSALS = ("Busy:", "The line is full")
 
 
 @dataclass(frozen=True)

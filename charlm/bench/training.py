@@ -129,6 +129,7 @@ def disturbance(corpus: Corpus, rounds: int) -> str:
     """How fast a visitor's text is written with and without somebody's training run beside it."""
     service = ModelService()
     runs = service.runs
+    visitor = service.visitors.welcome("127.0.0.1")
 
     def speed() -> float:
         start = time.perf_counter()
@@ -136,11 +137,11 @@ def disturbance(corpus: Corpus, rounds: int) -> str:
         return n / (time.perf_counter() - start)
 
     def beside_training() -> float:
-        run = runs.start("bench", "bench", "small", {}, seconds=600, text=corpus.text)
+        run = runs.start(visitor, "bench", "small", {}, seconds=600, text=corpus.text)
         while run.active and run.progress["step"] < 3:
             time.sleep(0.1)
         value = speed()
-        runs.stop("bench")
+        runs.stop(visitor)
         while run.active:
             time.sleep(0.1)
         return value

@@ -40,6 +40,14 @@ class Runner(ABC):
         """Puts the text of slot `source` into slot `target`, to fill a gap."""
 
     @abstractmethod
+    def save(self, slot: int) -> Any:
+        """What `restore` needs to go on with the text of `slot` later, to the bit."""
+
+    @abstractmethod
+    def restore(self, slot: int, saved: Any) -> None:
+        """Puts a text that was saved into `slot`."""
+
+    @abstractmethod
     def resize(self, slots: int) -> None:
         """Makes room for more texts, or gives room back; the texts in slots 0 … slots-1 stay."""
 
@@ -66,6 +74,12 @@ class BigramRunner(Runner):
         return self.table[ids]
 
     def move(self, source: int, target: int) -> None:
+        pass
+
+    def save(self, slot: int) -> None:
+        pass
+
+    def restore(self, slot: int, saved: None) -> None:
         pass
 
     def resize(self, slots: int) -> None:
@@ -120,6 +134,13 @@ class AttentionRunner(Runner):
     def move(self, source: int, target: int) -> None:
         for kept in (self._keys, self._values, self._lengths):
             kept[target] = kept[source]
+
+    def save(self, slot: int) -> tuple[Any, ...]:
+        return tuple(kept[slot].copy() for kept in (self._keys, self._values, self._lengths))
+
+    def restore(self, slot: int, saved: tuple[Any, ...]) -> None:
+        for kept, old in zip((self._keys, self._values, self._lengths), saved, strict=True):
+            kept[slot] = old
 
     def resize(self, slots: int) -> None:
         self._keys, self._values, self._lengths = (

@@ -1,7 +1,8 @@
 """Continuous batching: texts that are written at the same time share every step of the model.
 
 A new text joins between two steps and a finished or abandoned one leaves, so that nobody waits for
-anybody else to finish (Yu et al., 2022, "Orca").
+anybody else to finish (Yu et al., 2022, "Orca"). Where more want to write than there are places, these are
+shared among the clients, and among the texts of one client in turns.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +26,11 @@ from charlm.service import limits
 
 IDLE_SECONDS = 30
 """How long the weights of a model with which nobody writes stay packed."""
+TURN_CHARS = 200
+"""How much more one text has than another of the same client when it makes way for it."""
 SECONDS_TO_FIRST_LOOK = 0.005
+
+BUSY = "Busy: too many texts are in line already. Please try again in a moment."
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +38,14 @@ log = logging.getLogger(__name__)
 class Stream:
     """A text that is being written: iterate over it, or `take` what there is; `close` it when done."""
 
-    def __init__(self, batcher: Batcher, model: LanguageModel, ids: list[int], options: SamplingOptions):
-        self.model, self.ids, self.options = model, ids, options
+    def __init__(
+        self, batcher: Batcher, model: LanguageModel, ids: list[int], options: SamplingOptions, client: str
+    ):
+        self.model, self.ids, self.options, self.client = model, ids, options, client
         self.generator = np.random.default_rng(options.seed)
         self.left = options.max_new_chars
+        self.paused: tuple[Any, np.ndarray] | None = None
+        """What its runner saved, and the character that it reads next, while it has no place."""
         self.closed = False
         """Whether nothing will be added any more: it is finished, abandoned or has failed."""
         self._batcher = batcher
@@ -70,6 +80,11 @@ class Stream:
             self.closed = True
             self._news.notify_all()
         self._batcher.forget(self)
+
+    @property
+    def written(self) -> int:
+        """How many characters it has so far."""
+        return self.options.max_new_chars - self.left
 
     @property
     def place(self) -> int:
@@ -130,29 +145,43 @@ class Batcher:
 
     def __init__(self) -> None:
         self._groups: dict[LanguageModel, _Group] = {}
-        self._waiting: deque[Stream] = deque()
+        self._waiting: list[Stream] = []
+        """Who wants a place, the next first."""
         self._changed = threading.Condition()
         self._worker: threading.Thread | None = None
 
-    def submit(self, model: LanguageModel, ids: list[int], options: SamplingOptions) -> Stream:
-        """Begins to write on from the characters `ids` as soon as there is a place.
+    def submit(
+        self, model: LanguageModel, ids: list[int], options: SamplingOptions, client: str = ""
+    ) -> Stream:
+        """Begins to write on from the characters `ids` as soon as there is a place for `client`.
 
         Raises `CharlmError` if too many wait already.
         """
-        stream = Stream(self, model, ids, options)
+        stream = Stream(self, model, ids, options, client)
+        dropped = None
         with self._changed:
             if len(self._waiting) >= limits.MAX_WAITING_STREAMS:
-                raise CharlmError(
-                    f"Busy: {len(self._waiting)} texts are in line already. Please try again in a moment."
-                )
+                dropped = self._to_drop_for(client)
+                self._waiting.remove(dropped)
             self._waiting.append(stream)
             self._wake()
+        if dropped is not None:
+            dropped.fail(CharlmError(BUSY))
         return stream
 
+    def _to_drop_for(self, client: str) -> Stream:
+        """Who leaves the full line for somebody of `client`: the latest of whoever has most in it. Raises
+        `CharlmError` if that is `client`."""
+        waiting = Counter(stream.client for stream in self._waiting if stream.paused is None)
+        greediest, most = max(waiting.items(), key=lambda item: item[1], default=(client, 0))
+        if waiting[client] + 1 >= most:
+            raise CharlmError(BUSY)
+        return next(s for s in reversed(self._waiting) if s.client == greediest and s.paused is None)
+
     def place(self, stream: Stream) -> int:
-        """The place of `stream` in the line, 1 for the next; 0 if it does not wait."""
+        """The place of `stream` in the line, 1 for the next; 0 if it does not wait to begin."""
         with self._changed:
-            return self._waiting.index(stream) + 1 if stream in self._waiting else 0
+            return self._waiting.index(stream) + 1 if not stream.written and stream in self._waiting else 0
 
     def forget(self, stream: Stream) -> None:
         """Takes `stream` out of the line, if it waits there."""
@@ -205,16 +234,35 @@ class Batcher:
     def _let_one_join(self) -> None:
         """Between two steps one joins at most, so that those who write already are not held up by
         many prompts."""
+        active = [stream for group in self._groups.values() for stream in group.active]
         with self._changed:
-            full = sum(len(group.active) for group in self._groups.values()) >= limits.MAX_STREAMS
-            if full or not self._waiting:
+            self._waiting = [stream for stream in self._waiting if not stream.closed]
+            if not self._waiting:
                 return
+            places = Counter(stream.client for stream in active)
+            self._waiting.sort(key=lambda stream: (places[stream.client], stream.written))
             stream = self._waiting[0]
-            if not stream.closed:
-                if stream.model not in self._groups:
-                    self._groups[stream.model] = _Group(stream.model)
-                self._groups[stream.model].joining = stream
-            self._waiting.popleft()
+            full = len(active) >= limits.MAX_STREAMS
+            leaving = _who_makes_way(active, places, stream) if full else None
+            if full and leaving is None:
+                return
+            self._waiting.pop(0)
+        if leaving is not None:
+            self._groups[leaving.model].pause(leaving)
+            with self._changed:
+                self._waiting.append(leaving)
+        if stream.model not in self._groups:
+            self._groups[stream.model] = _Group(stream.model)
+        self._groups[stream.model].joining = stream
+
+
+def _who_makes_way(active: list[Stream], places: Counter[str], stream: Stream) -> Stream | None:
+    """Whose text is paused for `stream`: the longest of the client with most places, if that client has more
+    than its share or the text has had its turn."""
+    longest = max(active, key=lambda other: (places[other.client], other.written))
+    more_places = places[longest.client] - places[stream.client]
+    had_its_turn = longest.written >= stream.written + TURN_CHARS
+    return longest if more_places > 1 or (more_places >= 0 and had_its_turn) else None
 
 
 class _Group:
@@ -258,6 +306,12 @@ class _Group:
             if not stream.closed:
                 stream.add(step)
 
+    def pause(self, stream: Stream) -> None:
+        """Takes a text out, for `joining` to go on with it later."""
+        slot = self.active.index(stream)
+        stream.paused = self.runner.save(slot), self.drawn[slot : slot + 1].copy()
+        self._take_out(slot)
+
     def fail(self) -> None:
         """Ends all texts with an error."""
         for stream in (*self.active, *filter(None, [self.joining])):
@@ -269,9 +323,14 @@ class _Group:
         if slot == self._slots:
             self._slots *= 2
             self.runner.resize(self._slots)
-        logits = self.runner.prefill(slot, np.array(stream.ids))
-        first, probs = Sampler([stream.options], [stream.generator]).draw(logits[None])
-        stream.add(steps_of(self.model.tokenizer, first, probs)[0])
+        if stream.paused is not None:
+            saved, first = stream.paused
+            stream.paused = None
+            self.runner.restore(slot, saved)
+        else:
+            logits = self.runner.prefill(slot, np.array(stream.ids))
+            first, probs = Sampler([stream.options], [stream.generator]).draw(logits[None])
+            stream.add(steps_of(self.model.tokenizer, first, probs)[0])
         self.active.append(stream)
         self.joining = None
         self.drawn = np.concatenate((self.drawn, first))
@@ -280,14 +339,17 @@ class _Group:
     def _drop_the_closed(self) -> None:
         for i in reversed(range(len(self.active))):
             if self.active[i].closed:
-                # The last one takes the free place.
-                last = self.active.pop()
-                if i < len(self.active):
-                    self.active[i] = last
-                    self.drawn[i] = self.drawn[-1]
-                    self.runner.move(len(self.active), i)
-                self.drawn = self.drawn[:-1]
-                self.sampler = None
+                self._take_out(i)
+
+    def _take_out(self, slot: int) -> None:
+        """Frees a slot; the last text takes it."""
+        last = self.active.pop()
+        if slot < len(self.active):
+            self.active[slot] = last
+            self.drawn[slot] = self.drawn[-1]
+            self.runner.move(len(self.active), slot)
+        self.drawn = self.drawn[:-1]
+        self.sampler = None
 
     def _rest(self) -> None:
         """Nobody writes any more: the room for many texts is given back, the packed weights stay."""

@@ -135,16 +135,16 @@ class ModelService:
         """The same, waited for: never by a worker, who might wait for himself."""
         return self.submit(function, *args).result()
 
-    def stream(self, name: str, prompt: str, options: SamplingOptions) -> Stream:
+    def stream(self, name: str, prompt: str, options: SamplingOptions, client: str = "") -> Stream:
         """`sampling.stream` with the model called `name`, beside all others who write with it, within
-        what one visitor may ask for.
+        what one visitor may ask for. Places are shared among clients: `client` says whose it is.
 
         Raises `CharlmError` at once for a request that cannot be carried out.
         """
         limits.check_chars("A prompt", prompt, limits.MAX_PROMPT_CHARS)
         limits.check_new_chars(options.max_new_chars)
         model = self.get(name)
-        return self._batcher.submit(model, prompt_ids(model.tokenizer, prompt), options)
+        return self._batcher.submit(model, prompt_ids(model.tokenizer, prompt), options, client)
 
     def warm_up(self) -> None:
         """Has the best model loaded and its kernel compiled, which takes seconds at the first start,

@@ -54,6 +54,7 @@ class Api:
 
     async def generate(
         self,
+        request: gr.Request,
         prompt: str,
         model: str = "gpt",
         temperature: float = 0.8,
@@ -67,7 +68,9 @@ class Api:
         options = SamplingOptions(
             max_new_chars, temperature, top_k or None, top_p, None if seed == -1 else seed
         )
-        begun = self._service.submit(self._service.stream, model, prompt, options)
+        begun = self._service.submit(
+            self._service.stream, model, prompt, options, client_of(request.client.host)
+        )
         stream = await asyncio.wrap_future(begun)
         written = ""
         try:

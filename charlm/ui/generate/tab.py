@@ -17,6 +17,7 @@ from charlm.service.limits import MAX_NEW_CHARS, MAX_PROMPT_CHARS
 from charlm.tokenizer import UnknownCharacterError
 from charlm.ui.generate.numbers import MAX_TOP_K, Continuation, asked_by_link
 from charlm.ui.parts import SILENT_EVENT, Page, model_dropdown
+from charlm.ui.requests import client_of
 from charlm.ui.theme import view
 
 EXAMPLES = [
@@ -176,6 +177,7 @@ class GenerateTab:
         top_p: float,
         length: int,
         seed: int | None,
+        request: gr.Request,
     ) -> AsyncIterator[dict[gr.blocks.Block, Any]]:
         """Has the model, and its rival if there is one, continue the prompt."""
         views = {self.written: model} | ({self.rival_written: rival} if rival != NOBODY else {})
@@ -186,11 +188,12 @@ class GenerateTab:
             "length": int(length),
             "seed": secrets.randbelow(RANDOM_SEEDS) if seed is None else seed,
         }
+        client = client_of(request.client.host)
         streams: list[Stream] = []
         try:
             options = SamplingOptions(int(length), temperature, int(top_k) or None, top_p, int(asked["seed"]))
             for name in views.values():
-                begun = self.service.submit(self.service.stream, name, prompt, options)
+                begun = self.service.submit(self.service.stream, name, prompt, options, client)
                 streams.append(await asyncio.wrap_future(begun))
             texts = [
                 Continuation(name, self.service.info(name).title, prompt, asked) for name in views.values()
