@@ -120,7 +120,12 @@ def test_places_are_shared_among_clients(batcher: Batcher, monkeypatch: pytest.M
     assert {expected[-2000:] == text_of(s)[-2000:] for s in greedy[:3]} == {True}
 
 
-def test_the_texts_of_one_client_take_turns(batcher: Batcher, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("architecture", ["gpt", "bigram"])
+def test_the_texts_of_one_client_take_turns(
+    architecture: str, batcher: Batcher, monkeypatch: pytest.MonkeyPatch
+):
+    if architecture == "bigram":
+        batcher.model = build("bigram", batcher.model.tokenizer, {}, seed=1)
     monkeypatch.setattr(limits, "MAX_STREAMS", 2)
     monkeypatch.setattr(batching, "TURN_CHARS", 20)
     long = SamplingOptions(400, seed=3)
