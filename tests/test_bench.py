@@ -43,7 +43,7 @@ def test_load(bench, monkeypatch: pytest.MonkeyPatch):
     """What its visitors find is another test's: here, that it is asked for and told."""
     seen = []
     resources = load.Resources(500, 7, 110, 4)
-    outcome = load.Outcome(seconds=1, written=[500], before=resources, after=resources)
+    outcome = load.Outcome(seconds=1, written=[500], waits=[0.004, 0.1], before=resources, after=resources)
     outcome.unread["2 calls of /attention, never fetched"] = 501.0
 
     def measure(*asked: object, **options: object) -> load.Outcome:
@@ -54,6 +54,7 @@ def test_load(bench, monkeypatch: pytest.MonkeyPatch):
     rows = bench("load", "--visitors", 10, "--seconds", 1)
     assert seen == [(10, 1, load.HABITS, {"calls": load.CALLS})]
     assert rows["errors"] == ["0"]
+    assert rows["longest wait for a small file, ms"] == ["100"]
     assert rows["memory, before and after"] == ["500, 500"]
     assert rows["memory after 2 calls of /attention, never fetched"] == ["501"]
 

@@ -62,6 +62,7 @@ def test_twenty_visitors_for_twenty_seconds():
     assert all(megabytes > 0 for megabytes in outcome.unread.values()) and len(outcome.unread) == 2
     assert set(outcome.requests) == {load.WRITE, load.LEAVE, load.ATTEND, load.ENCODE, load.TRAIN}
     assert min(outcome.written) >= mean(outcome.written) / 2
+    assert len(outcome.waits) > 20
     assert outcome.after.temporary <= outcome.before.temporary
     # What a server keeps for its next visitors is bounded, whoever comes.
     assert outcome.after.threads <= outcome.before.threads + 20

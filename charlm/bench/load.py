@@ -66,6 +66,9 @@ class Outcome:
     refusals: list[str] = field(default_factory=list)
     written: list[int] = field(default_factory=list)
     gaps: list[float] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    """The seconds until a file of a few bytes was sent, from the start on: how long the event loop stood
+    still."""
     during: list[float] = field(default_factory=list)
     """Memory in megabytes, after a tenth of the time and after nine tenths."""
     before: Resources | None = None
@@ -92,6 +95,7 @@ def report(outcome: Outcome) -> str:
         ("slowest of them, of the mean", f"{min(outcome.written) / max(1.0, mean(outcome.written)):.2f}"),
         ("gap between updates, p50 and p99, ms", f"{1000 * cuts[49]:.0f}, {1000 * cuts[98]:.0f}"),
     ]
+    rows.append(("longest wait for a small file, ms", f"{1000 * max(outcome.waits):.0f}"))
     for name in ("memory", "threads", "files", "temporary"):
         before, after = getattr(outcome.before, name), getattr(outcome.after, name)
         rows.append((f"{name}, before and after", f"{before:.0f}, {after:.0f}"))
@@ -111,6 +115,9 @@ def measure(
         tempfile.TemporaryDirectory() as temporary,
         serving("-c", SHORT_MEMORY, TMPDIR=temporary) as (url, process),
     ):
+        watching = threading.Event()
+        watcher = threading.Thread(target=_watch_loop, args=(url, outcome, watching), daemon=True)
+        watcher.start()
         everybody = [_Visitor(url, habits[i % len(habits)], i, outcome) for i in range(visitors)]
         # Everything once: what is loaded at its first use is no leak.
         for habit in dict.fromkeys(habits):
@@ -134,6 +141,8 @@ def measure(
             visitor.join()
         sampling.join()
         outcome.seconds = time.perf_counter() - began
+        watching.set()
+        watcher.join()
         outcome.written = [visitor.written for visitor in everybody if visitor.habit == WRITE]
         outcome.after = _resources(process.pid, Path(temporary))
         for kind, fetch in (("fetched", True), ("never fetched", False)) if calls else ():
@@ -162,6 +171,13 @@ def call_attention(url: str, calls: int, fetch: bool) -> None:
             if not json.load(response)["queue_size"]:
                 return
         time.sleep(0.2)
+
+
+def _watch_loop(url: str, outcome: Outcome, end: threading.Event) -> None:
+    while not end.wait(0.02):
+        began = time.perf_counter()
+        urllib.request.urlopen(f"{url}robots.txt", timeout=PATIENCE_SECONDS).read()
+        outcome.waits.append(time.perf_counter() - began)
 
 
 class _Visitor(threading.Thread):

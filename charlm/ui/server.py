@@ -4,6 +4,7 @@ cannot be given. The environment variables that say where to listen are Gradio's
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -57,6 +58,8 @@ def serve(app: gr.Blocks) -> None:
     port = listening.getsockname()[1]
     connections = _guarded(app, host, port)
     server = _server(connections)
+    # What was imported stays: searched for garbage, it would keep every thread waiting for 0.2 s.
+    gc.freeze()
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True, name="charlm-server")
     thread.start()
     while not server.started and thread.is_alive():
