@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,36 @@ def test_sigterm_ends_streams_and_training_at_once(tmp_path: Path):
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=10)
     assert not list(tmp_path.glob("charlm-*"))
+
+
+def test_what_a_killed_app_left_is_removed_at_the_next_start(tmp_path: Path):
+    """And nothing of an app that is still there."""
+    with serving("app.py", TMPDIR=str(tmp_path)) as (_, killed):
+        (left,) = tmp_path.glob("charlm-*")
+        killed.kill()
+        killed.wait()
+    assert left.exists()
+    with serving("app.py", TMPDIR=str(tmp_path)), serving("app.py", TMPDIR=str(tmp_path)):
+        assert not left.exists()
+        assert len(list(tmp_path.glob("charlm-*"))) == 2
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="no prlimit here")
+def test_with_few_file_descriptors_it_says_so_once_and_goes_on(tmp_path: Path):
+    told = tmp_path / "told"
+    with (
+        told.open("wb") as log,
+        serving("app.py", before=["prlimit", "--nofile=150:150"], log=log) as (url, process),
+    ):
+        address = urllib.parse.urlsplit(url)
+        many = [socket.create_connection((address.hostname, address.port)) for _ in range(300)]
+        time.sleep(3)
+        client = Client(url, verbose=False)
+        assert client.predict("hii", api_name="/encode") == [46, 47, 47]
+        for connection in many:
+            connection.close()
+        assert process.poll() is None
+    assert told.stat().st_size < 20_000
 
 
 def test_killed_while_saving_never_leaves_a_checkpoint_that_loads_wrongly(checkpoint: Path, tmp_path: Path):

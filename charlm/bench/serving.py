@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHROMIUM = os.environ.get("CHARLM_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -37,11 +38,13 @@ def serving(
     port: int | None = None,
     cwd: Path = ROOT,
     before: Sequence[str] = (),
+    log: BinaryIO | None = None,
     **environment: str,
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Runs Python with `arguments` that start a Gradio app: its address, once it answers, and its process.
 
-    `before` is a command that runs the command which follows it, as `nice` does. Raises `RuntimeError` if
+    `before` is a command that runs the command which follows it, as `nice` does; `log` is where its errors
+    are written. Raises `RuntimeError` if
     the app ends, or does not answer within `SECONDS_TO_START`.
     """
     port = port or free_port()
@@ -51,6 +54,7 @@ def serving(
         cwd=cwd,
         env=os.environ | settings | {"PYTHONUNBUFFERED": "1"} | environment,
         stdout=subprocess.DEVNULL,
+        stderr=log,
     )
     url = f"http://127.0.0.1:{port}/"
     try:

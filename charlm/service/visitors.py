@@ -16,12 +16,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from charlm.errors import CharlmError
 from charlm.service import limits
 
 SWEEP_INTERVAL_SECONDS = 60
+PREFIX, LOCK = "charlm-", "in-use.lock"
+"""How the folder for everybody's things is called, and what is locked in it as long as its app lives."""
 ID_BYTES = 24
 ID_CHARS = 64
 """Of an id: `ID_BYTES` of chance and as many of signature, in base 64."""
@@ -35,7 +40,10 @@ class Visitors:
     (`on_sweep`), asks who `is_gone`, and removes what was theirs. Safe for any number of threads."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="charlm-"))
+        _remove_left_folders()
+        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self._mine = FileLock(self.folder / LOCK)
+        self._mine.acquire()
         self._key = secrets.token_bytes(32)
         self._seen: dict[str, tuple[float, str]] = {}
         """When each visitor gave the last sign of life, and of which client it is; the latest last."""
@@ -100,6 +108,7 @@ class Visitors:
     def close(self) -> None:
         """Removes the folder with all that is in it."""
         self._closed.set()
+        self._mine.release()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _note(self, visitor: str, client: str) -> None:
@@ -126,3 +135,10 @@ class Visitors:
     def _sweep_for_ever(self) -> None:
         while not self._closed.wait(SWEEP_INTERVAL_SECONDS):
             self.sweep()
+
+
+def _remove_left_folders() -> None:
+    """Removes what apps have left that were killed."""
+    for lock in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{LOCK}"):
+        with suppress(OSError, Timeout), FileLock(lock, timeout=0):
+            shutil.rmtree(lock.parent, ignore_errors=True)
