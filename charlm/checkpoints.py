@@ -32,6 +32,8 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT = "charlm 1"
 FILE_LIMITS = {CONFIG: 4_000_000, WEIGHTS: 200_000_000}
 """The files of a checkpoint, and the most bytes that each may have."""
+READABLE_CHARS = 100_000
+"""How long a configuration may be that is written for people: a longer one has no line breaks."""
 BYTES_A_WEIGHT = 2
 HEADER_BYTES = 200_000
 """What safetensors may write before the weights."""
@@ -44,7 +46,8 @@ def save(model: LanguageModel, record: dict[str, Any], folder: Path) -> None:
     the loss does not change in its fourth digit.
 
     The configuration names the weights by their hash and is written last, so that a crash between
-    the two cannot leave a pair that loads wrongly. Raises `CharlmError` if writing fails.
+    the two cannot leave a pair that loads wrongly. Raises `CharlmError` if writing fails, or what is written
+    could not be read again.
     """
     weights = save_tensors({name: t.half().contiguous() for name, t in model.state_dict().items()})
     architecture = next(name for name, kind in ARCHITECTURES.items() if isinstance(model, kind))
@@ -56,8 +59,14 @@ def save(model: LanguageModel, record: dict[str, Any], folder: Path) -> None:
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "record": record,
     }
+    text = json.dumps(description, indent=2)
+    if len(text) > READABLE_CHARS:
+        text = json.dumps(description, separators=(",", ":"))
+    for name, size in ((CONFIG, len(text)), (WEIGHTS, len(weights))):
+        if size > FILE_LIMITS[name]:
+            raise CharlmError(f"{name} would have {size:,} bytes, and could not be read again.")
     write_atomically(folder / WEIGHTS, weights)
-    write_atomically(folder / CONFIG, json.dumps(description, indent=2).encode())
+    write_atomically(folder / CONFIG, text.encode())
 
 
 def names() -> list[str]:

@@ -15,8 +15,13 @@ from safetensors.torch import load_file, save
 
 import charlm
 from charlm import CharlmError, checkpoints, models
+from charlm.corpus import Corpus
 from charlm.engine.decoding import runner_for
 from charlm.models import LanguageModel
+from charlm.service import limits
+from charlm.tokenizer import CharTokenizer
+from charlm.training import presets
+from charlm.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -201,3 +206,19 @@ def test_what_version_0_1_wrote_loads_and_computes_the_same(name: str, architect
     assert np.allclose(
         runner.prefill(0, np.array(model.record["idx"])), model.record["logits"][-1], atol=1e-4
     )
+
+
+def test_a_bigram_of_many_characters_can_be_loaded_again(tmp_path: Path):
+    """Its record has the counts of all pairs."""
+    text = "".join(chr(0x4E00 + i) for i in range(limits.MAX_VOCAB_SIZE)) * 30
+    recipe = presets.recipe("bigram", {"steps": 1, "eval_blocks": 1})
+    trainer = Trainer(recipe.model(CharTokenizer.from_text(text)), Corpus(text, "many"), recipe.options)
+    list(trainer.run())
+    checkpoints.save(trainer.average, trainer.record("test"), tmp_path)
+    assert checkpoints.load(tmp_path).record["bigram_counts"][0][1] == 27
+
+
+def test_what_could_not_be_read_again_is_not_written(trained: LanguageModel, tmp_path: Path):
+    with pytest.raises(CharlmError, match="could not be read again"):
+        checkpoints.save(trained, {"note": "a" * checkpoints.FILE_LIMITS[checkpoints.CONFIG]}, tmp_path)
+    assert not list(tmp_path.iterdir())

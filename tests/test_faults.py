@@ -13,6 +13,7 @@ import time
 import urllib.parse
 from pathlib import Path
 
+import httpx2 as httpx
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
@@ -68,6 +69,22 @@ def test_with_few_file_descriptors_it_says_so_once_and_goes_on(tmp_path: Path):
             connection.close()
         assert process.poll() is None
     assert told.stat().st_size < 20_000
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="no prlimit here")
+def test_an_upload_that_cannot_be_kept_is_told(tmp_path: Path):
+    """Files may have a megabyte here: beyond, writing fails as on a full disk."""
+    log = (tmp_path / "log").open("wb")
+    with serving("app.py", before=["prlimit", "--fsize=1000000"], log=log) as (url, _):
+        for size, status in ((2_000_000, 507), (500_000, 200)):
+            answer = httpx.post(f"{url}gradio_api/upload", files={"files": ("a.txt", b"a" * size)})
+            assert answer.status_code == status
+            assert status == 200 or "could not keep this file: File too large." in answer.json()["error"]
+        client = Client(url, verbose=False)
+        text = "the cat sat on the mat. " * 50_000
+        with pytest.raises(AppError, match="could not be kept on the server"):
+            client.predict(text, preset="bigram", steps=5, api_name="/train")
+        assert client.predict("hii", api_name="/encode") == [46, 47, 47]
 
 
 def test_killed_while_saving_never_leaves_a_checkpoint_that_loads_wrongly(checkpoint: Path, tmp_path: Path):

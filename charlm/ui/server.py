@@ -115,7 +115,7 @@ def _guarded(app: gr.Blocks, host: str, port: int) -> Connections:
     # Gradio lets a visitor name any file of the machine until an app was launched; one that is mounted
     # never is.
     app.has_launched = True
-    guarded: ASGIApp = Guard(Uploads(page))
+    guarded: ASGIApp = Guard(page)
     if is_loopback(host):
         guarded = Hosts(guarded)
     trusted = PRIVATE_NETWORKS if "SPACE_ID" in os.environ else "127.0.0.1,::1"
@@ -149,7 +149,7 @@ def _mounting() -> dict[str, Any]:
         "run_history": False,
         "show_error": False,
         "enable_monitoring": False,
-        "app_kwargs": {"middleware": [Middleware(Calls), Middleware(UnreadAnswers)]},
+        "app_kwargs": {"middleware": [Middleware(kind) for kind in (Uploads, Calls, UnreadAnswers)]},
         "root_path": os.environ.get("GRADIO_ROOT_PATH"),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 from collections import Counter
 from contextlib import suppress
@@ -15,6 +16,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charlm.ui.requests import UPLOAD, Refused, answer, client_of, refusal
+
+log = logging.getLogger(__name__)
 
 MAX_FILES_A_REQUEST = 10
 MAX_CLIENT_FILES = 200
@@ -59,6 +62,12 @@ class Uploads:
 
         try:
             await answer(self.app, scope, _counted(scope, receive), listen)
+        except OSError as error:
+            if told:
+                raise
+            log.exception("An upload could not be kept")
+            full = refusal(507, f"The server could not keep this file: {error.strerror}.")
+            await full(scope, receive, send)
         finally:
             await asyncio.shield(asyncio.to_thread(self._keep, client, size, bytes(told)))
 
