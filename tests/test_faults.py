@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.parse
 from pathlib import Path
@@ -188,6 +189,16 @@ def _as_somebody() -> list[str]:
     if shutil.which("setpriv") is None:
         pytest.skip("root may write everywhere, and there is no setpriv to give that up")
     return ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be nobody")
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv here")
+def test_nobody_without_a_home():
+    with tempfile.TemporaryDirectory(prefix="nobody-") as temporary:
+        os.chmod(temporary, 0o777)
+        nobody = ["setpriv", "--reuid=65534", "--clear-groups"]
+        with serving("app.py", before=nobody, HOME="/nonexistent", TMPDIR=temporary) as (url, _):
+            assert Client(url, verbose=False).predict("hii", api_name="/encode") == [46, 47, 47]
 
 
 def test_a_clock_that_is_set_back(tmp_path: Path):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import time
+import urllib.parse
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from statistics import mean
@@ -124,6 +126,19 @@ def test_calls_share_few_sessions_and_nobody_gets_the_answer_of_another(app: App
 
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(ask, range(60)))
+
+
+def test_idle_connections_and_readers_that_never_read_keep_nobody_waiting(app: App):
+    address = urllib.parse.urlsplit(app.url)
+    others = [socket.create_connection((address.hostname, address.port)) for _ in range(520)]
+    for connection in others[:20]:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 10)
+    try:
+        for _ in range(5):
+            assert "[46, 47, 47]" in app.call("encode", "hii", "gpt")
+    finally:
+        for connection in others:
+            connection.close()
 
 
 def test_a_full_queue_says_so_and_empties_again(app: App):

@@ -162,3 +162,21 @@ def test_whoever_trains_is_told_when_there_is_no_room_for_the_model(
     wait_for(lambda: not run.active)
     assert run.state == "failed"
     assert "no room for another model" in run.error
+
+
+def test_a_run_has_the_modules_of_whoever_started_the_app_and_its_last_words_are_logged(
+    service: ModelService,
+    corpus: Corpus,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    ann: str,
+):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\nprint('charlm: Last words.', file=sys.stderr, flush=True)\nos._exit(3)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    run = service.runs.start(ann, "one", "bigram", {"block_size": 8}, steps=2, text=corpus.text)
+    wait_for(lambda: not run.active)
+    assert (run.state, run.error) == ("failed", "Last words.")
+    assert "ended with 3: charlm: Last words." in caplog.text
