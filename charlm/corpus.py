@@ -87,11 +87,11 @@ def _read(path: Path) -> str:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise CharlmError(f"Cannot read {path!s:.200}: {error.strerror}.") from error
+        raise CharlmError(f"Cannot read {path.name[:200]}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise CharlmError(f"{path} is not UTF-8 text (byte {error.start}).") from error
+        raise CharlmError(f"{path.name} is not UTF-8 text (byte {error.start}).") from error
     except ValueError as error:
-        raise CharlmError(f"Cannot read {path!s:.200}: that is no path.") from error
+        raise CharlmError(f"Cannot read {path.name[:200]!r}: that is no path.") from error
     return text
 
 

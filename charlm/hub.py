@@ -116,4 +116,6 @@ def translated_errors(name: str, revision: str | None = None) -> Iterator[None]:
     except (httpx2.TransportError, OfflineModeIsEnabled, ConnectionError) as error:
         raise CharlmError(f"The Hub cannot be reached ({type(error).__name__}).") from error
     except (OSError, RuntimeError) as error:
-        raise CharlmError(f"{name} could not be transferred whole: {error}.") from error
+        # Not the error itself: it may name folders of this machine.
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise CharlmError(f"{name} could not be transferred whole ({reason}).") from error

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import string
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from gradio_client.exceptions import AppError
 
 from charlm import checkpoints
 from charlm.bench.serving import ROOT, serving
+from conftest import TEXT
 
 pytestmark = [
     pytest.mark.slow,
@@ -73,19 +75,39 @@ def test_with_few_file_descriptors_it_says_so_once_and_goes_on(tmp_path: Path):
 
 
 @pytest.mark.skipif(shutil.which("prlimit") is None, reason="no prlimit here")
-def test_an_upload_that_cannot_be_kept_is_told(tmp_path: Path):
-    """Files may have a megabyte here: beyond, writing fails as on a full disk."""
+def test_on_a_full_disk_it_says_what_cannot_be_kept_and_goes_on(tmp_path: Path):
+    """Files may have 5,000 bytes here: beyond, writing fails as on a full disk."""
     log = (tmp_path / "log").open("wb")
-    with serving("app.py", before=["prlimit", "--fsize=1000000"], log=log) as (url, _):
-        for size, status in ((2_000_000, 507), (500_000, 200)):
+    environment = {"TMPDIR": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "code")}
+    with serving("app.py", before=["prlimit", "--fsize=5000"], log=log, **environment) as (url, _):
+        for size, status in ((20_000, 507), (500, 200)):
             answer = httpx.post(f"{url}gradio_api/upload", files={"files": ("a.txt", b"a" * size)})
             assert answer.status_code == status
             assert status == 200 or "could not keep this file: File too large." in answer.json()["error"]
         client = Client(url, verbose=False)
-        text = "the cat sat on the mat. " * 50_000
-        with pytest.raises(AppError, match="could not be kept on the server"):
-            client.predict(text, preset="bigram", steps=5, api_name="/train")
-        assert client.predict("hii", api_name="/encode") == [46, 47, 47]
+        text = string.printable * 40
+        for times, complaint in (
+            (50, "Your text could not be kept on the server: File too large."),
+            (1, "Cannot write model.safetensors: File too large."),
+        ):
+            with pytest.raises(AppError, match=complaint):
+                told = client.predict(text * times, preset="bigram", steps=5, api_name="/train")
+                raise AppError(told["error"])
+        assert len(client.predict("ROMEO:", max_new_chars=20, api_name="/generate")) == 20
+
+
+def test_a_temporary_folder_that_was_swept_is_made_anew(tmp_path: Path):
+    with serving("app.py", TMPDIR=str(tmp_path)) as (url, _):
+        answer = httpx.post(f"{url}gradio_api/upload", files={"files": ("a.txt", b"a")})
+        (path,) = answer.json()
+        assert Path(path).is_relative_to(tmp_path)
+        for folder in tmp_path.iterdir():
+            shutil.rmtree(folder)
+        client = Client(url, verbose=False)
+        told = client.predict(TEXT, preset="bigram", steps=5, api_name="/train")
+        assert told["state"] == "done"
+        assert client.predict("The", model=told["model"], max_new_chars=5, api_name="/generate")
+        assert httpx.post(f"{url}gradio_api/upload", files={"files": ("a.txt", b"a")}).status_code == 200
 
 
 def test_killed_while_saving_never_leaves_a_checkpoint_that_loads_wrongly(checkpoint: Path, tmp_path: Path):

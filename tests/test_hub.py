@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sys
@@ -160,6 +161,18 @@ def test_what_the_hub_sent_and_was_refused_does_not_stay(
     with pytest.raises(CharlmError, match="is damaged"):
         service.add_from_hub(ann, published)
     assert kept(service) == before
+
+
+def test_a_disk_that_is_full_while_a_model_comes_is_told_without_folders(
+    hub: HubServer, published: str, service: ModelService, ann: str, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object, **folders: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(folders["cache_dir"]))
+
+    monkeypatch.setattr("charlm.hub.snapshot_download", fail)
+    with pytest.raises(CharlmError) as told:
+        service.add_from_hub(ann, published)
+    assert str(told.value) == f"{published} could not be transferred whole (No space left on device)."
 
 
 def kept(service: ModelService) -> set[Path]:

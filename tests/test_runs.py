@@ -180,3 +180,10 @@ def test_a_run_has_the_modules_of_whoever_started_the_app_and_its_last_words_are
     wait_for(lambda: not run.active)
     assert (run.state, run.error) == ("failed", "Last words.")
     assert "ended with 3: charlm: Last words." in caplog.text
+
+
+def test_no_folder_of_the_server_is_told(service: ModelService, monkeypatch: pytest.MonkeyPatch, ann: str):
+    monkeypatch.setenv("CHARLM_DATA", "/srv/secret/missing.txt")
+    run = service.runs.start(ann, "one", "bigram", {}, steps=2)
+    wait_for(lambda: not run.active)
+    assert (run.state, run.error) == ("failed", "Cannot read missing.txt: No such file or directory.")

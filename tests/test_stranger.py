@@ -319,16 +319,14 @@ def test_an_id_that_was_not_made_here_is_nobodys(app: tuple[str, int]):
 
 
 def test_one_client_cannot_take_all_writing_places(url: str):
-    """Beside two hundred greedy writers a newcomer's text begins, and theirs go on."""
-    with client(url, "127.0.0.20") as greedy:
+    """Beside two hundred greedy writers a newcomer's text is written."""
+    with client(url, "127.0.0.20") as greedy, client(url, "127.0.0.21") as other:
         asked = {"data": ["ROMEO:", "gpt", 0.8, 0, 1.0, 5000, 1]}
-        events = [greedy.post("gradio_api/call/generate", json=asked).json()["event_id"] for _ in range(90)]
-        with client(url, "127.0.0.21") as other:
-            asked = {"data": ["JULIET:", "gpt", 0.8, 0, 1.0, 20, 1]}
-            event = other.post("gradio_api/call/generate", json=asked).json()["event_id"]
-            assert "event: complete" in other.get(f"gradio_api/call/generate/{event}").text
-        with greedy.stream("GET", f"gradio_api/call/generate/{events[0]}") as first:
-            assert "event: generating" in next(first.iter_lines())
+        for _ in range(200):
+            assert greedy.post("gradio_api/call/generate", json=asked).status_code == 200
+        asked = {"data": ["JULIET:", "gpt", 0.8, 0, 1.0, 20, 1]}
+        event = other.post("gradio_api/call/generate", json=asked).json()["event_id"]
+        assert "event: complete" in other.get(f"gradio_api/call/generate/{event}").text
 
 
 def test_one_client_cannot_lock_the_line_for_training(url: str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,7 +100,8 @@ class AttentionRunner(Runner):
         # Numba takes its time to import: not everybody who imports the engine writes with a kernel.
         from charlm.engine import kernel
 
-        self._kernel = kernel.gpt_step if isinstance(model, GPT) else kernel.heads_step
+        step = kernel.gpt_step if isinstance(model, GPT) else kernel.heads_step
+        self._kernel = partial(kernel.run, step)
         self._weights = _gpt_weights(model) if isinstance(model, GPT) else _heads_weights(model)
         self._padded_vocab_size = self._weights.lm_head.shape[1] * kernel.TILE
         bias = model.lm_head.bias

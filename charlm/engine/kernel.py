@@ -28,6 +28,8 @@ TILE = LANES * VECTORS
 """How many outputs of a matrix are computed at once."""
 ROWS = 2
 """For how many rows at once, if there are as many. More would not fit the registers."""
+MOST_FUNCTIONS = 20
+"""That may be compiled for one call."""
 
 
 @register_jitable
@@ -88,6 +90,17 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return njit(cache=True, **options)(function)
     except RuntimeError:
         return njit(**options)(function)
+
+
+def run(kernel: Callable[..., None], *arrays: Any) -> None:
+    """`kernel(*arrays)`. On a full disk the machine code cannot be kept, and each of the compiled functions
+    complains of that once, when it is ready for use: the next call goes on from there."""
+    for _ in range(MOST_FUNCTIONS):
+        try:
+            return kernel(*arrays)
+        except OSError as error:
+            reason = error
+    raise reason
 
 
 def product(rows: int, number: ir.Type) -> Any:
