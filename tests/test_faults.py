@@ -17,12 +17,12 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
+from conftest import TEXT
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from charlm import checkpoints
 from charlm.bench.serving import ROOT, serving
-from conftest import TEXT
 
 pytestmark = [
     pytest.mark.slow,
