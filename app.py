@@ -1,8 +1,8 @@
 """Starts the charlm demo in the browser: `python app.py`."""
 
-from charlm.ui import build_app, serve
+import sys
 
-demo = build_app()
+from charlm.cli import main
 
 if __name__ == "__main__":
-    serve(demo)
+    sys.exit(main(["app"]))

@@ -49,7 +49,10 @@ def save(model: LanguageModel, record: dict[str, Any], folder: Path) -> None:
     the two cannot leave a pair that loads wrongly. Raises `CharlmError` if writing fails, or what is written
     could not be read again.
     """
-    weights = save_tensors({name: t.half().contiguous() for name, t in model.state_dict().items()})
+    tensors = {name: t.half().contiguous() for name, t in model.state_dict().items()}
+    if not all(t.isfinite().all() for t in tensors.values()):
+        raise CharlmError("The weights are no numbers of half precision any more: learn at a lower rate.")
+    weights = save_tensors(tensors)
     architecture = next(name for name, kind in ARCHITECTURES.items() if isinstance(model, kind))
     description = {
         "format": FORMAT,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shlex
 import signal
 import sys
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,9 +40,13 @@ SECONDS_BETWEEN_SIGNS = 10
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     args = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, TextIOWrapper):
+        # What the terminal cannot show is written as its code point.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         args.run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as it is where the shell has closed it
+            sys.stdout.flush()
     except CharlmError as error:
         print(f"charlm: {error}", file=sys.stderr)
         return 1
@@ -53,6 +59,11 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"charlm: {error.strerror or error}.", file=sys.stderr)
         sys.stdout = None
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "allocate" not in str(error):
+            raise
+        print("charlm: There is not enough memory for this.", file=sys.stderr)
         return 1
     return 0
 
@@ -156,7 +167,11 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print each step as a line of JSON; stop when standard input closes",
     )
-    sub.add_argument("--compile", action="store_true", help="use torch.compile (needs a C++ compiler)")
+    sub.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="use torch.compile, which needs a C++ compiler; default: on a GPU",
+    )
     for name, kind in (presets.SIZES | presets.OPTIONS).items():
         sub.add_argument(
             "--" + name.replace("_", "-"), type=kind, metavar="N", help="instead of the preset's"
@@ -200,14 +215,8 @@ def _train(args: argparse.Namespace) -> None:
 def _run(trainer: Trainer, args: argparse.Namespace) -> None:
     """Trains to the end or to an interruption, and keeps what was learned."""
     state = args.out / STATE
-    if args.resume:
-        if not state.exists():
-            raise CharlmError(f"There is no run to resume in {args.out}: start it without --resume.")
-        trainer.restore(state)
+    _begin(trainer, args, state)
     first = distributed.rank() == 0
-    if args.events:
-        threading.Thread(target=_show_life, daemon=True).start()
-        _tell({"baselines": trainer.baselines()})
     hidden = True if args.events or not first else None  # None: hidden where there is no terminal
     bar = tqdm(total=trainer.options.steps, initial=trainer.step, unit="step", disable=hidden)
     with bar, _interruption(args.events) as interrupted:
@@ -216,26 +225,53 @@ def _run(trainer: Trainer, args: argparse.Namespace) -> None:
             bar.set_postfix_str(f"loss {progress.batch_loss:.3f}, {progress.chars_per_second:,.0f} chars/s")
             if args.events:
                 _tell(progress.event())
-            elif progress.evaluation is not None:
-                trainer.save(state)
-                bar.write(_evaluation_text(progress, progress.evaluation), file=sys.stderr)
+            if progress.evaluation is not None:
+                _keep_on_the_way(trainer, args, state)
+                if not args.events:
+                    bar.write(_evaluation_text(progress, progress.evaluation), file=sys.stderr)
             if distributed.any_of(interrupted.is_set()):
                 break
-    if first:
-        _keep(trainer, args, state)
+        if first:
+            _keep(trainer, args, state)
     if trainer.done < 1 and not args.events:
         raise KeyboardInterrupt
+    if first:
+        _measure(trainer, args, state)
+
+
+def _begin(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
+    """Goes on with a run, or begins one that does not harm another."""
+    if args.resume:
+        if not state.exists():
+            raise CharlmError(f"There is no run to resume in {args.out}: start it without --resume.")
+        trainer.restore(state)
+    elif state.exists():
+        raise CharlmError(
+            f"In {args.out} is a run that was interrupted: go on with it by --resume, or give another --out."
+        )
+    if args.events:
+        threading.Thread(target=_show_life, daemon=True).start()
+        _tell({"baselines": trainer.baselines()})
+
+
+def _keep_on_the_way(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
+    """Writes what would be lost if the process were killed now."""
+    if args.events:
+        _save_checkpoint(trainer, args)
+        return
+    try:
+        trainer.save(state)
+    except CharlmError as error:
+        if not state.exists():
+            raise
+        # There may be room again at the next evaluation.
+        print(f"charlm: {error} The run goes on.", file=sys.stderr)
 
 
 def _keep(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
-    """Writes the checkpoint and, after an interruption, what `--resume` needs: at once, with estimated
-    losses, and again with those on the whole split, which take their time."""
-    processes = distributed.world_size()
-    program = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
-    record = trainer.record(f"{program} -m charlm {shlex.join(sys.argv[1:])}")
-    checkpoints.save(trainer.average, record, args.out)
+    """Writes what was learned, with estimated losses, and after an interruption what `--resume` needs."""
+    _save_checkpoint(trainer, args)
     if args.events:
-        checkpoints.save(trainer.average, record | trainer.losses(SECONDS_A_LOSS), args.out)
         return
     if trainer.done < 1:
         trainer.save(state)
@@ -244,9 +280,15 @@ def _keep(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
             "and the same command with --resume goes on from there.",
             file=sys.stderr,
         )
+    else:
+        print(f"charlm: what it learned is in {args.out}; its losses are measured now.", file=sys.stderr)
+
+
+def _measure(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
+    """Writes the checkpoint again with the losses on the whole split, which take their time."""
+    record = _save_checkpoint(trainer, args, trainer.losses(SECONDS_A_LOSS if args.events else math.inf))
+    if args.events:
         return
-    record |= trainer.losses()
-    checkpoints.save(trainer.average, record, args.out)
     state.unlink(missing_ok=True)
     if args.json:
         print(json.dumps(record))
@@ -254,8 +296,28 @@ def _keep(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
         print(f"{args.out}: validation loss {record['val_loss']:.4f} nats per character")
 
 
+def _save_checkpoint(
+    trainer: Trainer, args: argparse.Namespace, losses: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """Writes the checkpoint and returns its record."""
+    processes = distributed.world_size()
+    program = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
+    arguments = [_without_folders(argument) for argument in sys.argv[1:]]
+    record = trainer.record(f"{program} -m charlm {shlex.join(arguments)}") | dict(losses or {})
+    checkpoints.save(trainer.average, record, args.out)
+    return record
+
+
+def _without_folders(argument: str) -> str:
+    """Where somebody's files lie is nobody's business: a path keeps its last name."""
+    option, equals, value = argument.rpartition("=")
+    return option + equals + Path(value).name
+
+
 def _tell(event: Mapping[str, Any]) -> None:
     """Prints an event: in one piece, whichever thread prints another."""
+    if sys.stdout is None:
+        return
     sys.stdout.write(json.dumps(event) + "\n")
     sys.stdout.flush()
 
@@ -280,7 +342,9 @@ def _interruption(watch_input: bool) -> Iterator[threading.Event]:
     """An event that Ctrl-C and SIGTERM set, so that a step is never left half done. With
     `watch_input`, the end of standard input sets it too: so ends a run whose caller has gone."""
     event = threading.Event()
-    before = {s: signal.signal(s, lambda *_: event.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # No other may listen to signals.
+        before = {s: signal.signal(s, lambda *_: event.set()) for s in (signal.SIGINT, signal.SIGTERM)}
 
     def wait_for_the_end() -> None:
         sys.stdin.read()

@@ -19,11 +19,12 @@ from charlm.errors import CharlmError
 from charlm.files import write_atomically
 from charlm.tokenizer import CharTokenizer
 
+TINY_SHAKESPEARE = "Tiny Shakespeare"
 TINY_SHAKESPEARE_URL = (
     "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 )
 TINY_SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
-TINY_SHAKESPEARE_VOCAB_SIZE = 65
+TINY_SHAKESPEARE_VOCAB = "\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 TRAIN_FRACTION = 0.9
 
 
@@ -61,11 +62,11 @@ def load_corpus(path: str | os.PathLike[str] | None = None) -> Corpus:
     """
     path = path or os.environ.get("CHARLM_DATA")
     if not path:
-        return Corpus(_read(_tiny_shakespeare()), "Tiny Shakespeare")
+        return Corpus(_read(_tiny_shakespeare()), TINY_SHAKESPEARE)
     text = _read(Path(path))
     corpus = Corpus(text, Path(path).name)
     if corpus.sha256 == TINY_SHAKESPEARE_SHA256:
-        return Corpus(text, "Tiny Shakespeare")
+        return Corpus(text, TINY_SHAKESPEARE)
     return corpus
 
 

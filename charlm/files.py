@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from charlm.errors import CharlmError
@@ -11,17 +12,16 @@ from charlm.errors import CharlmError
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Replaces `path` by `data`, creating its folder. Raises `CharlmError` if that is impossible."""
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
+        # Opened as any new file, so that the umask says who may read it.
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise CharlmError(f"Cannot write {path.name}: {error.strerror}.") from error

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -222,3 +223,22 @@ def test_what_could_not_be_read_again_is_not_written(trained: LanguageModel, tmp
     with pytest.raises(CharlmError, match="could not be read again"):
         checkpoints.save(trained, {"note": "a" * checkpoints.FILE_LIMITS[checkpoints.CONFIG]}, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_half_precision_cannot_hold_are_not_written(tokenizer: CharTokenizer, tmp_path: Path):
+    model = models.build("bigram", tokenizer, {"block_size": 8}, seed=1)
+    model.token_embedding_table.weight.data[0, 0] = 1e6
+    with pytest.raises(CharlmError, match="no numbers of half precision"):
+        checkpoints.save(model, {}, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+def test_whoever_may_not_read_new_files_may_not_read_a_checkpoint(trained: LanguageModel, tmp_path: Path):
+    for umask, mode in ((0o077, 0o600), (0o022, 0o644)):
+        before = os.umask(umask)
+        try:
+            checkpoints.save(trained, {}, tmp_path)
+        finally:
+            os.umask(before)
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {mode}

@@ -184,6 +184,8 @@ def test_a_read_only_checkout_and_a_deleted_checkpoint(tmp_path: Path):
     shutil.copy(ROOT / "app.py", checkout)
     home = tmp_path / "home"
     home.mkdir()
+    (checkout / "checkpoints" / "foreign").mkdir()
+    (checkout / "checkpoints" / "foreign" / checkpoints.CONFIG).write_text('{"model_type": "llama"}')
     for path in (*checkout.rglob("*"), checkout, home):
         path.chmod(0o555 if path.is_dir() else 0o444)
     try:
@@ -221,6 +223,17 @@ def test_nobody_without_a_home():
         nobody = ["setpriv", "--reuid=65534", "--clear-groups"]
         with serving("app.py", before=nobody, HOME="/nonexistent", TMPDIR=temporary) as (url, _):
             assert Client(url, verbose=False).predict("hii", api_name="/encode") == [46, 47, 47]
+
+
+def test_behind_a_proxy_and_on_all_addresses():
+    """A proxy for what is elsewhere does not keep the app from its own page."""
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    proxies = {name: "http://127.0.0.1:9" for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy")}
+    with serving("app.py", GRADIO_SERVER_NAME="[::]", **proxies) as (url, _):
+        for host in ("127.0.0.1", "[::1]"):
+            answer = httpx.get(url.replace("127.0.0.1", host) + "config", trust_env=False)
+            assert answer.status_code == 200
 
 
 def test_a_clock_that_is_set_back(tmp_path: Path):

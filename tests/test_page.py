@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import browser
@@ -475,10 +476,14 @@ def test_settings_and_models_survive_a_restart_of_the_server(chromium: playwrigh
         open_tab(page, "Averaging")
         set_number(page, "averaging-T", "9")
         page.wait_for_timeout(1000)
-    page.goto("about:blank")
-    with serving("app.py", port=port) as (url, _):
-        with page.expect_response(is_welcome) as welcomed:
-            page.goto(url)
+    started_anew = ExitStack()
+    with page.expect_response(is_welcome) as welcomed:
+        open_tab(page, "Generate")
+        page.locator("#start").click()
+        expect(page.get_by_text("Connection to the server was lost.").first).to_be_visible()
+        # The page finds its way back on its own.
+        started_anew.enter_context(serving("app.py", port=port))
+    with started_anew:
         assert welcomed.value.request.post_data_json["data"] == [visitor]
         expect(page.locator("#prompt textarea")).to_have_value("JULIET:")
         expect(page.locator("#temperature input[type=number]")).to_have_value("1.25")

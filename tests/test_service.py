@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -128,11 +130,48 @@ def test_a_model_that_cannot_be_read_is_left_out(
     for name, text in (("broken", "{"), ("foreign", json.dumps({"model_type": "llama"}))):
         (tmp_path / name).mkdir()
         (tmp_path / name / checkpoints.CONFIG).write_text(text)
+    shutil.copytree(checkpoints.CHECKPOINTS / "bigram", tmp_path / "bigram")
     monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path)
     service = ModelService()
-    assert service.names() == []
+    assert service.names() == ["bigram"]
     assert caplog.text.count("left out") == 2
     service.close()
+
+
+def test_without_any_model_that_can_be_read_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path)
+    with pytest.raises(CharlmError, match="no model in checkpoints/ that can be read"):
+        ModelService()
+
+
+def test_a_better_model_of_another_text_is_not_taken_for_shakespeares(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    shutil.copytree(checkpoints.CHECKPOINTS, tmp_path, dirs_exist_ok=True)
+    model = checkpoints.load(checkpoint)
+    checkpoints.save(model, {"data": "colours", "val_loss": 0.1}, tmp_path / "aaa")
+    monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path)
+    service = ModelService()
+    assert service.names() == ["gpt", "attention", "bigram", "aaa"]
+    service.close()
+
+
+def test_who_uses_a_model_keeps_it(
+    service: ModelService, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, ann: str
+):
+    """Also a program that has no page open: half an hour after its training, at the latest look."""
+    now = [0.0]
+    monkeypatch.setattr(visitors, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    service.visitors.touch(ann)
+    name = service.add_zip(ann, "mine", checkpoint)
+    for _ in range(5):
+        now[0] += 0.9 * limits.FORGET_AFTER_SECONDS
+        service.get(name)
+        service.visitors.sweep()
+    assert service.own_names(ann) == [name]
+    now[0] += 1.1 * limits.FORGET_AFTER_SECONDS
+    service.visitors.sweep()
+    assert service.own_names(ann) == []
 
 
 def test_the_app_has_one_thread_of_pytorch_and_computes_in_workers():

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import torch
 
 from charlm import checkpoints, hub
+from charlm.corpus import TINY_SHAKESPEARE
 from charlm.engine.decoding import CORES
 from charlm.engine.sampling import SamplingOptions, prompt_ids
 from charlm.errors import CharlmError
@@ -47,6 +48,8 @@ class ModelInfo:
 
     title: str
     description: str
+    data: str
+    """The text it was trained on."""
     parameters: int
     val_loss: float
     has_attention: bool
@@ -85,9 +88,11 @@ class ModelService:
         self.visitors.on_sweep(self._forget_the_gone)
 
     def names(self) -> list[str]:
-        """The models there are for everybody, the best first."""
+        """The models there are for everybody: those of Tiny Shakespeare first, as losses on different texts
+        cannot be compared, and then the best first."""
         there = [name for name in checkpoints.names() if name in self._shared]
-        return sorted(there, key=lambda name: self._shared[name].val_loss)
+        infos = self._shared
+        return sorted(there, key=lambda n: (infos[n].data != TINY_SHAKESPEARE, infos[n].val_loss))
 
     def own_names(self, visitor: str) -> list[str]:
         """The models of `visitor`, the latest first."""
@@ -111,12 +116,16 @@ class ModelService:
     def get(self, name: str) -> LanguageModel:
         """The model called `name`, loaded once. Raises `CharlmError` if that is impossible."""
         with self._lock:
-            if name in self._own:
+            own = self._own.get(name)
+            if own is not None:
                 self._used[name] = time.monotonic()
             loading = self._models.get(name)
             if loading is None:
                 mine = self._models[name] = Future()
                 self._unload()
+        if own is not None:
+            # Whoever uses it keeps it, also a program that has no page open.
+            self.visitors.touch(own.visitor)
         if loading is not None:
             return loading.result()
         try:
@@ -282,13 +291,16 @@ class ModelService:
 
 
 def _shared_models() -> dict[str, ModelInfo]:
-    """The checkpoints that come with charlm, by name. One that cannot be read is left out."""
+    """The checkpoints that come with charlm, by name. One that cannot be read is left out. Raises
+    `CharlmError` if none is left."""
     found = {}
     for name in checkpoints.names():
         try:
             found[name] = _info(name, checkpoints.find(name))
         except CharlmError as error:
             log.warning("A model is left out: %s", error)
+    if not found:
+        raise CharlmError("There is no model in checkpoints/ that can be read.")
     return found
 
 
@@ -301,7 +313,9 @@ def _info(title: str, checkpoint: Path, own: bool = False) -> ModelInfo:
     else:
         description = PRESETS[title].description if title in PRESETS else "A model trained here."
     has_attention = described["architecture"] != "bigram"
-    return ModelInfo(title, description, record["parameters"], record["val_loss"], has_attention)
+    return ModelInfo(
+        title, description, record["data"], record["parameters"], record["val_loss"], has_attention
+    )
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 MODEL, TEXT = "model", "text.txt"
 """What lies in a run's folder: its checkpoint, and while it learns the text."""
 FAILED = "The training process ended unexpectedly."
+KEPT = "What it had learned before is among your models."
 SILENT = "The training process fell silent and was ended."
 AWAY = "You were away, so your place in the line went to the next: press Train to wait again."
 CROWDED = "The line is full, and places are shared among all who wait: please try again in a few minutes."
@@ -200,26 +201,25 @@ class TrainingRuns:
 
     def _train(self, run: Run) -> None:
         """Begins a run, follows it to its end, and gives its place to the next whatever happens."""
-        complaint, lost = FAILED, False
+        complaint = FAILED
         try:
             run.process = _begin(run)
             if run.stopping:  # Whoever stopped it meanwhile found no process to tell.
                 _ask_to_stop(run)
             complaint = _follow(run)
             if _has_model(run):
+                complaint = f"{complaint} {KEPT}" if run.process.returncode else ""
                 for listener in self._listeners:
                     listener(run)
         except CharlmError as error:
-            complaint, lost = str(error), True
+            complaint = str(error)
         except Exception:
             log.exception("A training run could not be followed to its end")
             if run.process is not None:
                 run.process.kill()
         finally:
             with self._lock:
-                run.state = (
-                    "stopped" if run.stopping else "done" if _has_model(run) and not lost else "failed"
-                )
+                run.state = "stopped" if run.stopping else "failed" if complaint else "done"
                 run.error = complaint if run.state == "failed" else ""
                 self._fill()
 
@@ -278,7 +278,9 @@ def _ask_to_stop(run: Run) -> None:
 
 
 def _has_model(run: Run) -> bool:
-    return (run.model / checkpoints.CONFIG).exists()
+    """Whether a run has left a model that has learned something."""
+    learned = run.process.returncode == 0 or any(e["step"] for e in run.evaluations)
+    return learned and (run.model / checkpoints.CONFIG).exists()
 
 
 def _follow(run: Run) -> str:

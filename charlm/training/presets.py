@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from charlm.corpus import TINY_SHAKESPEARE_VOCAB_SIZE
+from charlm.corpus import TINY_SHAKESPEARE_VOCAB
 from charlm.errors import CharlmError
 from charlm.models import ARCHITECTURES, LanguageModel, build
 from charlm.tokenizer import CharTokenizer
@@ -48,7 +48,7 @@ class Recipe:
     preset: str
     sizes: dict[str, Any]
     options: TrainingOptions
-    vocab_size: int = TINY_SHAKESPEARE_VOCAB_SIZE
+    vocab_size: int = len(TINY_SHAKESPEARE_VOCAB)
 
     def __post_init__(self) -> None:
         _ = self.config

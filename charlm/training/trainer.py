@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -18,8 +20,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from charlm.corpus import Corpus, get_batch
-from charlm.engine.sampling import stream
-from charlm.errors import CharlmError
+from charlm.engine.sampling import MAX_SEED, stream
+from charlm.errors import CharlmError, check_range
 from charlm.files import write_atomically
 from charlm.models import GPT, BigramLanguageModel, LanguageModel
 from charlm.models.trace import AttentionModel, trace
@@ -29,6 +31,8 @@ from charlm.training.evaluation import bigram_counts, counted_bigram_loss, evalu
 SAMPLE_CHARS = 200
 WATCHED_CHARS = 24
 """How much of the validation split is watched for its attention."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,14 @@ class TrainingOptions:
         for name in ("steps", "batch_size", "eval_interval", "eval_blocks"):
             if getattr(self, name) < 1:
                 raise CharlmError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if self.seconds is not None and not self.seconds > 0:
-            raise CharlmError(f"seconds must be above 0, not {self.seconds}.")
+        for name in ("seconds", "learning_rate", "muon_learning_rate"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise CharlmError(f"{name} must be above 0, not {value}.")
+        for name in ("weight_decay", "warmup_steps"):
+            check_range(name, getattr(self, name), 0, sys.float_info.max)
+        check_range("average_decay", self.average_decay, 0, 1)
+        check_range("seed", self.seed, 0, MAX_SEED)
 
 
 class _Step(TypedDict):
@@ -171,10 +181,15 @@ class Trainer:
     """
 
     def __init__(
-        self, model: LanguageModel, corpus: Corpus, options: TrainingOptions, *, compiled: bool = False
+        self,
+        model: LanguageModel,
+        corpus: Corpus,
+        options: TrainingOptions,
+        *,
+        compiled: bool | None = None,
     ):
-        """`compiled` runs the model through torch.compile: a slow start, then faster steps. On a GPU
-        it always does.
+        """`compiled` runs the model through torch.compile: a slow start, then faster steps. None does so on
+        a GPU alone.
 
         Raises `CharlmError` if a split of the corpus is too short for one chunk, or a batch cannot
         be shared equally among the processes.
@@ -196,8 +211,8 @@ class Trainer:
         self.curve: list[tuple[int, float, float, float]] = []
         """(step, train loss, validation loss, seconds) of every evaluation so far."""
         self._forward: Callable[..., Any] = distributed.share(model)
-        if compiled or self.device.type == "cuda":
-            self._forward = torch.compile(self._forward)
+        if compiled if compiled is not None else self.device.type == "cuda":
+            self._forward = self._compiled(self._forward)
         self._bfloat16 = has_fast_bfloat16(self.device)
         for data in (self.train_data, self.val_data):
             get_batch(data, 1, model.config.block_size)
@@ -207,6 +222,7 @@ class Trainer:
 
         Every `eval_interval` steps, before the first and after the last, the average is evaluated.
         A run with a time limit depends on the speed of the machine; one without is the same each time.
+        Raises `CharlmError` if the loss is no number any more.
         """
         began = time.perf_counter() - self.seconds
         batch_chars = self.options.batch_size * self.model.config.block_size
@@ -227,6 +243,8 @@ class Trainer:
                 return
             start = time.perf_counter()
             loss = self.train_step()
+            if not math.isfinite(loss):
+                raise CharlmError(f"After {self.step} steps the loss is no number: learn at a lower rate.")
             chars_per_second = batch_chars / (time.perf_counter() - start)
 
     @property
@@ -265,6 +283,22 @@ class Trainer:
             for kept, new in zip(self.average.parameters(), self.model.parameters(), strict=True):
                 kept.lerp_(new, 1 - decay)
         return distributed.mean(loss.item())
+
+    def _compiled(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """`forward`, compiled at its first call; as it is where that fails, as without a C++ compiler."""
+        compiled = torch.compile(forward)
+
+        def first(*batch: Tensor) -> Any:
+            try:
+                result = compiled(*batch)
+                self._forward = compiled
+            except Exception as error:
+                log.warning("Training is not compiled, because that fails (%s).", type(error).__name__)
+                self._forward = forward
+                result = forward(*batch)
+            return result
+
+        return first
 
     @torch.no_grad()
     def _evaluate(self) -> Evaluation:

@@ -17,7 +17,7 @@ from charlm.ui.requests import UPLOAD, Refused, answer, client_of, refusal
 ROUTES = {
     "GET": r"/|/config|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json|/pwa_icon(/\d+)?"
     r"|/(assets|static)/.+"
-    r"|/gradio_api/(info/?|openapi\.json|theme\.css|startup-events|upload_progress|queue/(status|data)"
+    r"|/gradio_api/(info/?|app_id/?|openapi\.json|theme\.css|startup-events|upload_progress|queue/(status|data)"
     r"|heartbeat/[^/]+|file=.+|call/.+|mcp(/.*)?)",
     "POST": r"/gradio_api/(queue/join|cancel|reset/?|upload|component_server/?|run/.+|call/.+|mcp(/.*)?)",
     "DELETE": r"/gradio_api/mcp(/.*)?",
@@ -78,7 +78,7 @@ class Guard:
         self._open[client] += 1
         try:
             app = self._refusal(scope, client) or self.app
-            await answer(app, scope, _in_time(scope, receive), send_with_headers)
+            await answer(app, scope, _bounded(scope, receive), send_with_headers)
         finally:
             self._open.subtract([client])
             self._open = +self._open  # without clients that have none
@@ -93,27 +93,32 @@ class Guard:
 
 
 def _size_refusal(scope: Scope) -> Response | None:
-    length = Headers(scope=scope).get("content-length", "")
-    if not length.isdecimal():
-        return refusal(411, "A request must tell its length.")
-    is_upload = scope["path"] == UPLOAD
-    if is_upload and int(length) > MAX_FILE_BYTES + ENVELOPE_BYTES:
-        return refusal(413, f"A file may have {MAX_FILE_BYTES:,} bytes.")
-    if not is_upload and int(length) > MAX_CALL_BYTES:
-        return refusal(
-            413, f"A call may have {MAX_CALL_BYTES:,} bytes: the page takes a longer text as a file."
-        )
-    return None
+    """Why a body is not received, if the request tells its size."""
+    length = Headers(scope=scope).get("content-length", "0")
+    return None if length.isdecimal() and int(length) <= _most_bytes(scope) else _too_large(scope)
 
 
-def _in_time(scope: Scope, receive: Receive) -> Receive:
-    """`receive`, which raises `Refused` if the body takes too long."""
+def _most_bytes(scope: Scope) -> int:
+    return MAX_FILE_BYTES + ENVELOPE_BYTES if scope["path"] == UPLOAD else MAX_CALL_BYTES
+
+
+def _too_large(scope: Scope) -> Response:
+    if scope["path"] == UPLOAD:
+        sentence = f"A file may have {MAX_FILE_BYTES:,} bytes."
+    else:
+        sentence = f"A call may have {MAX_CALL_BYTES:,} bytes: the page takes a longer text as a file."
+    return refusal(413, sentence, connection="close")
+
+
+def _bounded(scope: Scope, receive: Receive) -> Receive:
+    """`receive`, which raises `Refused` if the body takes too long, or grows too large: one that comes in
+    chunks does not tell its size before."""
     loop = asyncio.get_running_loop()
     end = loop.time() + (SECONDS_AN_UPLOAD if scope["path"] == UPLOAD else SECONDS_A_CALL)
-    whole = False
+    size, whole = 0, False
 
-    async def receive_in_time() -> Message:
-        nonlocal whole
+    async def receive_bounded() -> Message:
+        nonlocal size, whole
         if whole:  # What comes now is the client's leaving, whenever that is.
             return await receive()
         try:
@@ -121,7 +126,10 @@ def _in_time(scope: Scope, receive: Receive) -> Receive:
         except asyncio.TimeoutError as error:
             slow = refusal(408, "The rest of this request did not come in time.", connection="close")
             raise Refused(slow) from error
+        size += len(message.get("body", b""))
+        if size > _most_bytes(scope):
+            raise Refused(_too_large(scope))
         whole = not message.get("more_body", False)
         return message
 
-    return receive_in_time
+    return receive_bounded

@@ -15,6 +15,7 @@ from pathlib import Path
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from charlm.service.limits import MAX_FILE_BYTES
 from charlm.ui.requests import UPLOAD, Refused, answer, client_of, refusal
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ class Uploads:
             await self.app(scope, receive, send)
             return
         client = client_of((scope.get("client") or ("",))[0])
-        size = int(Headers(scope=scope)["content-length"])
+        # What comes in chunks does not tell its size.
+        size = int(Headers(scope=scope).get("content-length", MAX_FILE_BYTES))
         if not await asyncio.to_thread(self._make_room, client, size):
             full = refusal(507, "You uploaded too many files lately: please try again in half an hour.")
             await full(scope, receive, send)

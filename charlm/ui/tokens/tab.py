@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from charlm.corpus import TINY_SHAKESPEARE_VOCAB
 from charlm.tokenizer import CharTokenizer
 from charlm.ui.parts import SPEECH, Page, code, live, notes_view, text_box
 from charlm.ui.theme import view
@@ -38,10 +39,8 @@ def build(page: Page, tab: gr.Tab) -> None:
     def compute(
         text: str, vocabulary: str, block_size: int, batch_size: int, seed: int
     ) -> tuple[dict[str, Any], list[str]]:
-        if vocabulary == OWN and text:
-            tokenizer = CharTokenizer.from_text(text)
-        else:
-            tokenizer = page.service.get(page.service.names()[0]).tokenizer
+        own = vocabulary == OWN and text
+        tokenizer = CharTokenizer.from_text(text) if own else CharTokenizer(TINY_SHAKESPEARE_VOCAB)
         explained = numbers.explain(text, tokenizer, int(batch_size), int(block_size), int(seed))
         return explained, explained["notes"]
 
