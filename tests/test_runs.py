@@ -80,6 +80,17 @@ def test_a_run_that_dies_says_so_and_makes_way(service: ModelService, corpus: Co
     wait_for(lambda: second.state == "done")
 
 
+def test_what_a_run_had_learned_before_it_died_is_kept(service: ModelService, corpus: Corpus, ann: str):
+    run = service.runs.start(ann, "one", "bigram", {"block_size": 8}, steps=5000, text=corpus.text)
+    wait_for(lambda: len(run.evaluations) > 2)
+    run.process.kill()
+    wait_for(lambda: not run.active)
+    assert run.state == "failed"
+    assert "What it had learned before is among your models" in run.error
+    (name,) = service.own_names(ann)
+    assert service.get(name).record["steps"] > 0
+
+
 def test_a_run_ends_with_the_app(corpus: Corpus):
     service = ModelService()
     ann = service.visitors.welcome("192.0.2.1")

@@ -33,6 +33,7 @@ from charlm.ui.unread import UnreadAnswers
 from charlm.ui.uploads import Uploads
 
 FIRST_PORT = 7860
+MAX_PORT = 65_536
 BACKLOG = 128
 """How many connections the system holds until they are accepted."""
 SECONDS_TO_END = 0.5
@@ -79,9 +80,10 @@ def serve(app: gr.Blocks) -> None:
 
 def _listen(host: str) -> socket.socket:
     """A socket on the port that is asked for, or on the first free one from `FIRST_PORT` on."""
-    wanted = os.environ.get("GRADIO_SERVER_PORT")
-    first = int(wanted or FIRST_PORT)
-    ports = [first] if wanted else range(first, first + int(os.environ.get("GRADIO_NUM_PORTS", "100")))
+    if "GRADIO_SERVER_PORT" in os.environ:
+        ports = range(_port("GRADIO_SERVER_PORT"), _port("GRADIO_SERVER_PORT") + 1)
+    else:
+        ports = range(FIRST_PORT, FIRST_PORT + _port("GRADIO_NUM_PORTS", "100"))
     reason = ""
     for port in ports:
         try:
@@ -89,6 +91,14 @@ def _listen(host: str) -> socket.socket:
         except OSError as error:
             reason = error.strerror or str(error)
     raise CharlmError(f"Cannot listen on {host}, port {ports[0]} to {ports[-1]}: {reason}.")
+
+
+def _port(variable: str, default: str = "") -> int:
+    """The number in an environment variable."""
+    value = os.environ.get(variable, default)
+    if not value.isdecimal() or not 0 < int(value) < MAX_PORT:
+        raise CharlmError(f"{variable} must be from 1 to {MAX_PORT - 1}, not {value!r:.100}.")
+    return int(value)
 
 
 def _listen_at(host: str, port: int) -> socket.socket:
