@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 
 from charlm.errors import CharlmError
 
+MAX_NAMED = 20
+"""How many characters a sentence names."""
+WORDS = {" ": "a space", "\n": "a line break", "\r": "a carriage return", "\t": "a tab"}
+
+
+def named(chars: str) -> str:
+    """Characters as a sentence names them: each as itself, or by its code point and its Unicode name if it
+    cannot be seen alone."""
+    names = [_name(char) for char in chars[:MAX_NAMED]]
+    if len(chars) > MAX_NAMED:
+        names.append(f"{len(chars) - MAX_NAMED} more")
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _name(char: str) -> str:
+    if char in WORDS:
+        return WORDS[char]
+    if char.isprintable() and not unicodedata.category(char).startswith("M"):
+        return f"“{char}”"
+    return f"U+{ord(char):04X} {unicodedata.name(char, '')}".rstrip()
+
 
 class UnknownCharacterError(CharlmError):
-    """A text has a character that the vocabulary lacks."""
+    """A text has characters that the vocabulary lacks: `chars`, each once. The first of them, `char`, is at
+    `position`."""
 
-    def __init__(self, char: str, position: int):
-        self.char, self.position = char, position
-        super().__init__(f"The character {char!a} at position {position} is not in this model's vocabulary.")
+    def __init__(self, chars: str, position: int):
+        self.chars, self.char, self.position = chars, chars[0], position
+        super().__init__(
+            f"This model's vocabulary lacks {named(chars)}: the first is at position {position}."
+        )
 
 
 class CharTokenizer:
@@ -35,12 +61,12 @@ class CharTokenizer:
         return len(self.vocab)
 
     def encode(self, text: str) -> list[int]:
-        """The id of each character. Raises `UnknownCharacterError` at the first unknown one."""
+        """The id of each character. Raises `UnknownCharacterError` if there are unknown ones."""
         try:
             return [self._id[char] for char in text]
         except KeyError:
-            position, char = next((i, c) for i, c in enumerate(text) if c not in self._id)
-            raise UnknownCharacterError(char, position) from None
+            unknown = self.unknown(text)
+            raise UnknownCharacterError(unknown, text.index(unknown[0])) from None
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`. Raises `CharlmError` for an id outside 0 … vocab_size-1."""

@@ -216,7 +216,7 @@ def test_resuming_what_never_began_is_told(train_command: list[str], tmp_path: P
     [
         (["sample", "nothing"], "no checkpoint 'nothing'"),
         (["evaluate", "gpt", "--data", "missing.txt"], "Cannot read missing.txt"),
-        (["sample", "gpt", "--prompt", "é"], "'\\xe9' at position 0"),
+        (["sample", "gpt", "--prompt", "é"], "lacks “é”: the first is at position 0"),
         (["sample", "gpt", "--temperature", "nan"], "temperature"),
         (["train", "bigram", "--n-head", "2", "--out", "x"], "no n_head"),
         (["train", "bigram", "--learning-rate", "-1", "--out", "x"], "learning_rate must be above 0"),

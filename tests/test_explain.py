@@ -55,7 +55,7 @@ def test_the_unrolled_chunk_of_the_lecture():
         ("", "at least two"),
         ("F", "at least two"),
         ("Fir", "2 characters: block_size is 1, not 8"),
-        ("Firsté", "'\\xe9'"),
+        ("Firsté", "“é”"),
         ("F" * 3000, "the first 2,000"),
     ],
 )

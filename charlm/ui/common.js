@@ -1,11 +1,55 @@
+// Where the browser keeps nothing for a page, as in another site's frame, it is kept until the page is left.
+// Gradio's page does not load without.
+(() => {
+  try {
+    if (window.localStorage) return;
+  } catch {} // Reading it is refused.
+  const kept = new Map();
+  const storage = {
+    getItem: (key) => kept.get(key) ?? null,
+    setItem: (key, value) => kept.set(key, `${value}`),
+    removeItem: (key) => kept.delete(key),
+  };
+  Object.defineProperty(window, "localStorage", { value: storage });
+})();
+
 // What the views share. Everything that a visitor or a model wrote reaches the page as text, never as HTML.
 window.charlm = (() => {
   const SIGNS = { " ": "␣", "\n": "↵", "\t": "⇥" };
+  const ABBREVIATIONS = {
+    "\r": "CR",
+    "\u00a0": "NBSP",
+    "\u00ad": "SHY",
+    "\u200b": "ZWSP",
+    "\u200c": "ZWNJ",
+    "\u200d": "ZWJ",
+    "\u200e": "LRM",
+    "\u200f": "RLM",
+    "\u202f": "NNBSP",
+    "\ufeff": "BOM",
+  };
+  // Unicode's categories "other" and "separator", and what is ignored where it is not understood.
+  const UNSEEN = /([\p{C}\p{Z}\p{DI}])/u;
   const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
   const MAX_LABELS = 32;
 
-  // A text as it can be seen: spaces and line breaks get a sign.
-  const visible = (text) => text.replace(/[ \n\t]/g, (char) => SIGNS[char]);
+  // A character as it can be seen: as itself, as a sign, or with its abbreviation or code point in a box.
+  function glyph(char) {
+    if (SIGNS[char]) return SIGNS[char];
+    if (!UNSEEN.test(char)) return char;
+    const codePoint = char.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+    return el("small", { class: "unseen", text: ABBREVIATIONS[char] ?? `U+${codePoint}` });
+  }
+
+  // A text of which every character can be seen: an accent that comes first stands on a circle. No neighbour
+  // turns it around, and no translator translates it.
+  function glyphs(text) {
+    const parts = text.replace(/^(?!\p{DI})\p{M}/u, "◌$&").split(UNSEEN); // Every second part is unseen.
+    return el("bdi", { translate: "no" }, ...parts.map((part, i) => (i % 2 ? glyph(part) : part)));
+  }
+
+  // The last characters of a text.
+  const ending = (text) => [...text].slice(-24).join("");
 
   const count = (n) => n.toLocaleString("en");
   const duration = (seconds) =>
@@ -33,8 +77,35 @@ window.charlm = (() => {
     return node;
   }
 
-  // A row of a bar chart: a bar that fills `share` of its track, between its label and its value in words.
-  // `mark` is another share, drawn as a line across the bar; `kind` is a class: chosen, rest or cut.
+  // Copies a text, and tells whether that worked. The browser has no Clipboard API for a page that comes from
+  // another machine by plain http.
+  async function copy(text) {
+    try {
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch {
+      return copySelected(text);
+    }
+  }
+
+  function copySelected(text) {
+    const focused = document.activeElement;
+    const selection = document.getSelection();
+    const ranges = Array.from({ length: selection.rangeCount }, (_, i) => selection.getRangeAt(i));
+    const area = el("textarea", { readonly: true, style: "position: fixed; top: 0; opacity: 0", text });
+    document.body.append(area);
+    area.select();
+    const copied = document.execCommand("copy");
+    area.remove();
+    focused.focus({ preventScroll: true });
+    selection.removeAllRanges();
+    for (const range of ranges) selection.addRange(range);
+    return copied;
+  }
+
+  // A row of a bar chart: a bar that fills `share` of its track, between its label, text or an element, and
+  // its value in words. `mark` is another share, drawn as a line across the bar; `kind` is a class: chosen,
+  // rest or cut.
   function bar({ label, share, value = percent(share), mark = null, kind = "", ...attributes }) {
     const track = el(
       "span",
@@ -45,7 +116,7 @@ window.charlm = (() => {
     return el(
       "div",
       { class: `bar-row ${kind}`, ...attributes },
-      el("span", { class: "bar-label", text: label }),
+      el("span", { class: "bar-label" }, label),
       track,
       el("span", { class: "bar-value", text: value }),
     );
@@ -100,7 +171,7 @@ window.charlm = (() => {
     const n = labels.length;
     const step = [1, 2, 5, 10, 20, 50].find((s) => n / s <= MAX_LABELS) ?? 100;
     const start = side === "top" ? "left" : "top";
-    const label = (text, i) => el("span", { style: `${start}:${(100 * (i + 0.5)) / n}%`, text });
+    const label = (text, i) => el("span", { style: `${start}:${(100 * (i + 0.5)) / n}%` }, glyphs(`${text}`));
     return el("div", { class: `labels ${side}` }, ...labels.map(label).filter((_, i) => i % step === 0));
   }
 
@@ -141,8 +212,8 @@ window.charlm = (() => {
     board.addEventListener("keydown", followKeys);
   }
 
-  // A heat map with a row and a column for each of `labels`, painted by `heatAt`; `axes` may name its `rows`
-  // and its `columns`. `point(row, column)` hears of every cell pointed at, by mouse, finger or arrow keys.
+  // A heat map with a row and a column for each of `labels`, characters or numbers, painted by `heatAt`;
+  // `axes` may name its `rows` and its `columns`. `point(row, column)` hears of every cell pointed at, by mouse, finger or arrow keys.
   // Returns the figure, and `mark(row, column)`, which puts the cross-hair there.
   function heatMap({ name, title = name, caption, labels, axes = {}, heatAt, point }) {
     const n = labels.length;
@@ -172,13 +243,16 @@ window.charlm = (() => {
 
   return {
     MAX_LABELS,
-    visible,
+    glyph,
+    glyphs,
+    ending,
     count,
     duration,
     percent,
     bytes,
     floats,
     el,
+    copy,
     bar,
     bars,
     heat,

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from charlm.errors import CharlmError
 from charlm.models import LanguageModel
-from charlm.tokenizer import CharTokenizer
-
-MAX_NAMED = 20
-"""How many unknown characters are named."""
+from charlm.tokenizer import CharTokenizer, named
 
 
 def without_unknown(tokenizer: CharTokenizer, text: str, whose: str) -> tuple[str, list[str]]:
@@ -16,8 +13,7 @@ def without_unknown(tokenizer: CharTokenizer, text: str, whose: str) -> tuple[st
     unknown = tokenizer.unknown(text)
     if not unknown:
         return text, []
-    named = " ".join(map(ascii, unknown[:MAX_NAMED]))
-    return tokenizer.replace_unknown(text), [f"Left out, because {whose}: {named}."]
+    return tokenizer.replace_unknown(text), [f"Left out, because {whose}: {named(unknown)}."]
 
 
 def readable(model: LanguageModel, text: str) -> tuple[str, list[str]]:

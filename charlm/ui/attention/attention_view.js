@@ -1,6 +1,6 @@
 // Small multiples of every head; the open one as scores → mask → softmax, linked; and the text, tinted by who
 // is looked at.
-const { MAX_LABELS, el, visible, bytes, floats, heat, thumbnail, heatMap } = window.charlm;
+const { MAX_LABELS, el, glyph, glyphs, bytes, floats, heat, thumbnail, heatMap } = window.charlm;
 const root = element.querySelector(".attention_view");
 
 let chars = [];
@@ -10,7 +10,7 @@ let maps = [];
 
 const tiles = el("div", { class: "tiles" });
 const heading = el("h3");
-const textView = el("div", { class: "text", id: "attention-chars" });
+const textView = el("div", { class: "text", id: "attention-chars", translate: "no" });
 const say = el("p", { class: "say", role: "status" });
 const panes = el("div", { class: "panes" });
 root.append(
@@ -70,7 +70,7 @@ function drawMaps() {
   const { weights, scores } = numbers;
   const T = chars.length;
   // Where not every character has room for its label, positions say more.
-  const labels = T <= MAX_LABELS ? chars.map(visible) : [...chars.keys()];
+  const labels = T <= MAX_LABELS ? chars : [...chars.keys()];
   const map = (name, caption, heatAt) => heatMap({ name, caption, labels, heatAt, point: look });
   maps = [];
   if (scores) {
@@ -94,7 +94,7 @@ function look(i, j) {
   tint(i, row);
   for (const map of maps) map.mark(i, j);
   const sum = row.reduce((total, weight) => total + weight, 0).toFixed(3);
-  say.textContent = `${j === null ? mostLookedAt(i, row) : pair(i, j)} The row sums to ${sum}.`;
+  say.replaceChildren(...(j === null ? mostLookedAt(i, row) : pair(i, j)), ` The row sums to ${sum}.`);
 }
 
 function tint(i, row) {
@@ -106,12 +106,13 @@ function tint(i, row) {
   });
 }
 
-const called = (t) => `${visible(chars[t])} (${t})`;
+const called = (t) => [glyphs(chars[t]), ` (${t})`];
 
 function mostLookedAt(i, row) {
   const past = [...row.keys()].slice(0, i + 1);
   const most = past.sort((a, b) => row[b] - row[a]).slice(0, 3);
-  return `${called(i)} looks most at ${most.map((t) => `${called(t)}: ${row[t].toFixed(3)}`).join(", ")}.`;
+  const list = most.flatMap((t, k) => [k ? ", " : "", ...called(t), `: ${row[t].toFixed(3)}`]);
+  return [...called(i), " looks most at ", ...list, "."];
 }
 
 function pair(i, j) {
@@ -119,13 +120,14 @@ function pair(i, j) {
   const at = i * chars.length + j;
   const score = scores ? `score ${scores[at].toFixed(3)}, ` : "";
   const masked = j > i ? "masked: −∞, " : "";
-  return `${called(i)} looking at ${called(j)}: ${score}${masked}weight ${weights[at].toFixed(4)}.`;
+  const weight = `weight ${weights[at].toFixed(4)}.`;
+  return [...called(i), " looking at ", ...called(j), `: ${score}${masked}${weight}`];
 }
 
 function character(char, i) {
   const show = () => look(i, null);
-  const text = char === "\n" ? "↵\n" : char;
-  return el("span", { class: "ch", "data-i": i, text, onpointerenter: show, onclick: show });
+  const content = { " ": " ", "\n": "↵\n" }[char] ?? glyph(char);
+  return el("span", { class: "ch", "data-i": i, onpointerenter: show, onclick: show }, content);
 }
 
 function draw() {

@@ -1,10 +1,10 @@
 // What follows a character: the learned probability as a bar, the counted frequency as a mark.
-const { el, visible, percent, bars } = window.charlm;
+const { el, glyphs, percent, bars } = window.charlm;
 const root = element.querySelector(".bigram_view");
 const SHOWN = 12;
 
 function row({ char, prob, counted }) {
-  return { label: visible(char), share: prob, mark: counted, title: `counted ${percent(counted)}` };
+  return { label: glyphs(char), share: prob, mark: counted, title: `counted ${percent(counted)}` };
 }
 
 function draw() {

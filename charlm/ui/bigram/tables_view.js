@@ -1,5 +1,5 @@
 // The learned table, the counted one and their difference, linked: a cell pointed at is marked in all three.
-const { el, visible, percent, floats, heatMap } = window.charlm;
+const { el, glyphs, percent, floats, heatMap } = window.charlm;
 const root = element.querySelector(".tables_view");
 
 // A difference may be negative.
@@ -17,17 +17,18 @@ function shade({ values, largest, hasNegative }, i) {
   return hasNegative ? x : Math.sqrt(x);
 }
 
-// What all tables say of the i-th cell, that of `first` before the others.
-function sentence(before, after, tables, first, i) {
+// What all tables say of a cell, that of `first` before the others.
+function sentence(chars, tables, first, row, column) {
+  const i = row * chars.length + column;
   const all = [first, ...tables.filter((table) => table !== first)];
   const numbers = all.map(({ name, values }) => `${signed(values[i])} ${name}`);
-  return `after ${before} comes ${after}: ${numbers.join(", ")}`;
+  return ["after ", glyphs(chars[row]), " comes ", glyphs(chars[column]), `: ${numbers.join(", ")}`];
 }
 
 function draw() {
   const v = props.value;
   if (!v?.tables) return;
-  const labels = v.chars.map(visible);
+  const chars = v.chars;
   const tables = v.tables.map(decode);
   const say = el("p", {
     class: "say",
@@ -36,14 +37,14 @@ function draw() {
   });
   const show = (table, row, column) => {
     for (const map of maps) map.mark(row, column);
-    say.textContent = sentence(labels[row], labels[column], tables, table, row * labels.length + column);
+    say.replaceChildren(...sentence(chars, tables, table, row, column));
   };
   const maps = tables.map((table) =>
     heatMap({
       name: table.name,
       title: table.title,
       caption: `full colour: ${percent(table.largest)}`,
-      labels,
+      labels: chars,
       axes: { rows: "before", columns: "after" },
       heatAt: (i) => shade(table, i),
       point: (row, column) => show(table, row, column),

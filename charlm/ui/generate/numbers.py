@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from charlm.engine.sampling import MAX_SEED, Step
 from charlm.service.batching import News
-from charlm.service.limits import MAX_NEW_CHARS, MAX_PROMPT_CHARS
+from charlm.service.limits import MAX_NAME_CHARS, MAX_NEW_CHARS, MAX_PROMPT_CHARS
 
 MAX_TOP_K = 65
 SHOWN_ALTERNATIVES = 10
@@ -29,14 +29,17 @@ class Continuation:
 
     `steps` has a line of JSON for each character: itself, its probability, the likeliest
     alternatives and how many more there were. Gradio sends only what a string has grown by.
+    `link` is how a link names the model: a shared one by its name, a visitor's own by its title, for its
+    name is a secret.
     """
 
-    def __init__(self, model: str, title: str, prompt: str, settings: dict[str, float]):
+    def __init__(self, model: str, title: str, shared: bool, prompt: str, settings: dict[str, float]):
         self.began = time.perf_counter()
         self.value: dict[str, Any] = {
             "id": secrets.token_hex(8),
             "model": model,
             "title": title,
+            "link": {"model": model} if shared else {"own": title},
             "prompt": prompt,
             "settings": settings,
             "steps": "",
@@ -66,10 +69,19 @@ def text_of(written: dict[str, Any] | None) -> str:
     return written["prompt"] + "".join(json.loads(line)[0] for line in written["steps"].splitlines())
 
 
-def asked_by_link(query: Mapping[str, str]) -> dict[str, Any]:
-    """The prompt, the model and the settings that a link asks for. What makes no sense is left out, but
-    that a model is there has to be seen elsewhere."""
-    asked: dict[str, Any] = {name: query[name] for name in ("model",) if name in query}
+def asked_by_link(query: Mapping[str, str], shared: Collection[str]) -> tuple[dict[str, Any], list[str]]:
+    """The prompt, the model and the settings that a link asks for, without what makes no sense, and a note
+    on a model that is not one of the `shared` ones."""
+    asked: dict[str, Any] = {}
+    notes = []
+    own, model = query.get("own", ""), query.get("model", "")
+    if model in shared and not own:
+        asked["model"] = model
+    elif title := (own or model)[:MAX_NAME_CHARS]:
+        notes.append(
+            f"This link asks for the model “{title}”, which it does not bring along: "
+            "choose another and press Generate, or bring that one back on the Train tab."
+        )
     if "prompt" in query:
         asked["prompt"] = query["prompt"][:MAX_PROMPT_CHARS]
     for name, (kind, least, most) in LINKED.items():
@@ -79,4 +91,4 @@ def asked_by_link(query: Mapping[str, str]) -> dict[str, Any]:
             continue
         if least <= value <= most:
             asked[name] = value
-    return asked
+    return asked, notes

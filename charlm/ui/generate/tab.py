@@ -16,7 +16,7 @@ from charlm.service.batching import Stream, follow
 from charlm.service.limits import MAX_NEW_CHARS, MAX_PROMPT_CHARS
 from charlm.tokenizer import UnknownCharacterError
 from charlm.ui.generate.numbers import MAX_TOP_K, Continuation, asked_by_link
-from charlm.ui.parts import SILENT_EVENT, Page, model_dropdown
+from charlm.ui.parts import SILENT_EVENT, Page, model_dropdown, notes_view
 from charlm.ui.requests import client_of
 from charlm.ui.theme import view
 
@@ -29,9 +29,9 @@ EXAMPLES = [
 NOBODY = "nobody"
 SECONDS_BETWEEN_UPDATES = 0.05
 RANDOM_SEEDS = 2**31
-START_IF_LINKED = (
-    "() => { if (location.search.includes('prompt=')) document.querySelector('#start').click() }"
-)
+START_IF_LINKED = """(notes) => {
+    if (location.search.includes("prompt=") && !notes.length) document.querySelector("#start").click();
+}"""
 SAY_STOPPED = "() => { document.dispatchEvent(new Event('charlm-stop')) }"
 
 
@@ -64,8 +64,9 @@ class GenerateTab:
             elem_classes="mono",
         )
         gr.Examples([[e] for e in EXAMPLES], [self.prompt], label="Try", elem_id="prompt-examples")
+        self.notes = notes_view(elem_id="generate-notes")
         with gr.Column(visible=False, elem_id="unknown") as self.unknown:
-            self.complaint = gr.Markdown()
+            self.complaint = notes_view()
             with gr.Row():
                 self.drop = gr.Button("Drop them", size="sm")
                 self.replace = gr.Button("Replace each by a space", size="sm")
@@ -129,21 +130,19 @@ class GenerateTab:
 
     def _follow_links(self, app: gr.Blocks) -> None:
         def settings_of(request: gr.Request) -> list[Any]:
-            asked = asked_by_link(dict(request.query_params))
-            if asked.get("model") not in self.service.names():
-                asked.pop("model", None)
+            asked, notes = asked_by_link(dict(request.query_params), self.service.names())
             order = ("prompt", "model", "temperature", "top_k", "top_p", "length", "seed")
-            return [asked.get(name, gr.skip()) for name in order]
+            return [notes, *(asked.get(name, gr.skip()) for name in order)]
 
-        followed = app.load(settings_of, None, [self.prompt, *self.settings], **SILENT_EVENT)
-        followed.then(None, js=START_IF_LINKED)
+        followed = app.load(settings_of, None, [self.notes, self.prompt, *self.settings], **SILENT_EVENT)
+        followed.then(None, self.notes, js=START_IF_LINKED)
 
     def _write_when_asked(self) -> None:
         # Not Gradio's queue but the model service decides who writes at once and who waits.
         run: dict[str, Any] = {
             "fn": self.write,
             "inputs": [self.prompt, self.rival, *self.settings],
-            "outputs": [self.written, self.rival_written, self.unknown, self.complaint],
+            "outputs": [self.written, self.rival_written, self.notes, self.unknown, self.complaint],
             "show_progress": "hidden",
             "concurrency_limit": None,
             "api_visibility": "private",
@@ -195,10 +194,13 @@ class GenerateTab:
             for name in views.values():
                 begun = self.service.submit(self.service.stream, name, prompt, options, client)
                 streams.append(await asyncio.wrap_future(begun))
+            shared = self.service.names()
             texts = [
-                Continuation(name, self.service.info(name).title, prompt, asked) for name in views.values()
+                Continuation(name, self.service.info(name).title, name in shared, prompt, asked)
+                for name in views.values()
             ]
             yield {
+                self.notes: [],
                 self.unknown: gr.update(visible=False),
                 self.rival_written: gr.update(visible=rival != NOBODY),
             }
@@ -207,7 +209,7 @@ class GenerateTab:
                     text.add(fresh)
                 yield {v: dict(text.value) for v, text in zip(views, texts, strict=True)}
         except UnknownCharacterError as error:
-            yield {self.unknown: gr.update(visible=True), self.complaint: f"⚠️ {error}"}
+            yield {self.unknown: gr.update(visible=True), self.complaint: [str(error)]}
         except CharlmError as error:
             raise gr.Error(str(error), print_exception=False) from error
         finally:

@@ -1,16 +1,16 @@
 // Text as it is written: appends what is new, tints by probability, and tells what each character was drawn
 // from.
-const { el, visible, count, percent, bars } = window.charlm;
+const { el, glyphs, ending, count, percent, copy, bars } = window.charlm;
 
 const title = el("strong");
 const status = el("span", { class: "status", role: "status" });
 const tint = el("input", { type: "checkbox" });
 const button = (text, onclick, tooltip = null) =>
   el("button", { type: "button", text, onclick, title: tooltip });
-const link = button("Link", copyLink, "Copy a link that writes this text again");
-const copy = button("Copy", copyText);
+const linkButton = button("Link", copyLink, "Copy a link that writes this text again");
+const copyButton = button("Copy", copyText);
 const download = button("Download", downloadText);
-const page = el("div", { class: "page", tabindex: "0", "aria-label": "Generated text" });
+const page = el("div", { class: "page", translate: "no", tabindex: "0", "aria-label": "Generated text" });
 const legend = el(
   "div",
   { class: "legend" },
@@ -27,8 +27,8 @@ element
       { class: "toolbar" },
       title,
       el("label", {}, tint, " tint by probability"),
-      link,
-      copy,
+      linkButton,
+      copyButton,
       download,
       status,
     ),
@@ -58,7 +58,8 @@ function begin({ id, title: name, prompt }) {
 function draw() {
   const value = props.value;
   if (!value?.id) {
-    page.replaceChildren(el("span", { class: "hint", text: "Press Generate, and the model writes here." }));
+    const text = "Press Generate, and the model writes here.";
+    page.replaceChildren(el("span", { class: "hint", translate: "yes", text }));
     return;
   }
   if (value.id !== shown.id) begin(value);
@@ -99,15 +100,14 @@ function explain(i) {
   }
   page.querySelector(`[data-i="${i}"]`).classList.add("chosen");
   const { char, p } = chars[i];
-  const before = written(i).slice(-24);
   chart.replaceChildren(
     el(
       "p",
       {},
       "After ",
-      el("code", { text: visible(before) }),
+      el("code", {}, glyphs(ending(written(i)))),
       " it drew ",
-      el("code", { text: visible(char) }),
+      el("code", {}, glyphs(char)),
       `, with probability ${percent(p)}.`,
     ),
     ...distribution(chars[i]),
@@ -118,7 +118,7 @@ function explain(i) {
 function distribution({ char, p, alternatives, more }) {
   const isAmongThem = alternatives.some(([c]) => c === char);
   const named = isAmongThem ? alternatives : [...alternatives, [char, p]];
-  const rows = named.map(([c, share]) => ({ label: visible(c), share, kind: c === char ? "chosen" : "" }));
+  const rows = named.map(([c, share]) => ({ label: glyphs(c), share, kind: c === char ? "chosen" : "" }));
   const sum = rows.reduce((total, row) => total + row.share, 0);
   return bars(rows, isAmongThem ? more : more - 1, Math.max(0, 1 - sum));
 }
@@ -154,24 +154,23 @@ page.addEventListener("keydown", (event) => {
 
 const wholeText = () => (props.value?.id ? written(chars.length) : "");
 
-async function toClipboard(pressed, text) {
-  const label = pressed.textContent;
-  await navigator.clipboard.writeText(text);
-  pressed.textContent = "Copied";
+// Copies a text, and says so for a moment on the button that was pressed.
+async function toClipboard(pressed, label, text) {
+  pressed.textContent = (await copy(text)) ? "Copied" : "Not copied";
   setTimeout(() => {
     pressed.textContent = label;
   }, 1200);
 }
 
 function copyText() {
-  toClipboard(copy, wholeText());
+  toClipboard(copyButton, "Copy", wholeText());
 }
 
 function copyLink() {
   if (!props.value?.id) return;
-  const { prompt, model, settings } = props.value;
-  const query = new URLSearchParams({ prompt, model, ...settings });
-  toClipboard(link, `${location.origin}${location.pathname}?${query}`);
+  const { prompt, link, settings } = props.value;
+  const query = new URLSearchParams({ prompt, ...link, ...settings });
+  toClipboard(linkButton, "Link", `${location.origin}${location.pathname}?${query}`);
 }
 
 function downloadText() {

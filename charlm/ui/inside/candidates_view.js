@@ -1,11 +1,11 @@
 // The next characters, the likeliest first: what temperature makes of them, what is cut off and what remains.
-const { el, visible, percent, bars } = window.charlm;
+const { el, glyphs, percent, bars } = window.charlm;
 const root = element.querySelector(".candidates_view");
 const SHOWN = 20;
 
 function row({ char, before, after }) {
-  if (after) return { label: visible(char), share: after };
-  return { label: visible(char), share: before, kind: "cut", title: `cut off: had ${percent(before)}` };
+  if (after) return { label: glyphs(char), share: after };
+  return { label: glyphs(char), share: before, kind: "cut", title: `cut off: had ${percent(before)}` };
 }
 
 function draw() {

@@ -1,12 +1,12 @@
 // The configured model from bottom of the page to the next character, with the guess after each layer.
-const { el, visible, count, percent, heat } = window.charlm;
+const { el, glyphs, ending, count, percent, heat } = window.charlm;
 const root = element.querySelector(".network_view");
 
 function chip([char, p]) {
   return el(
     "span",
     { class: "chip", title: percent(p), style: `background: ${heat(p)}` },
-    el("b", { text: visible(char) }),
+    el("b", {}, glyphs(char)),
     el("i", { text: percent(p) }),
   );
 }
@@ -32,7 +32,7 @@ function draw() {
   if (!v?.parts) return;
   root.replaceChildren(
     el("h3", { text: `${count(v.total)} parameters, shapes (B, T, C)` }),
-    el("p", {}, "After ", el("code", { text: visible(v.read.slice(-24)) }), " the guess is …"),
+    el("p", {}, "After ", el("code", {}, glyphs(ending(v.read))), " the guess is …"),
     ...v.parts.map(box),
   );
 }

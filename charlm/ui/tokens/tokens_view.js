@@ -1,14 +1,9 @@
 // The text as ids, the vocabulary, one chunk unrolled, and a batch whose targets point at their context.
-const { el, visible, count } = window.charlm;
+const { el, glyphs, count } = window.charlm;
 const root = element.querySelector(".tokens_view");
 
 const token = (char, id, kind, attributes = {}) =>
-  el(
-    "span",
-    { class: `token ${kind}`, ...attributes },
-    el("b", { text: visible(char) }),
-    el("i", { text: id }),
-  );
+  el("span", { class: `token ${kind}`, ...attributes }, el("b", {}, glyphs(char)), el("i", { text: id }));
 const section = (title, ...children) => el("section", {}, el("h3", { text: title }), ...children);
 
 function text({ chars, ids, n_train }) {
@@ -57,11 +52,11 @@ function chunk({ chunk: examples, block_size, vocab }) {
       "li",
       {},
       `when the input is [${context.join(", ")}] `,
-      el("code", { text: asText(vocab, context) }),
+      el("code", {}, asText(vocab, context)),
       ", the target is ",
       el("b", { text: target }),
       " ",
-      el("code", { text: asText(vocab, [target]) }),
+      el("code", {}, asText(vocab, [target])),
     );
   return section(
     `One chunk holds ${block_size} examples`,
@@ -69,7 +64,7 @@ function chunk({ chunk: examples, block_size, vocab }) {
   );
 }
 
-const asText = (vocab, ids) => visible(ids.map((id) => vocab[id]).join(""));
+const asText = (vocab, ids) => glyphs(ids.map((id) => vocab[id]).join(""));
 
 function grid(name, rows, vocab) {
   const row = (ids, b) =>
@@ -94,9 +89,13 @@ function batch({ x, y, vocab }) {
     const explain = () => {
       light(grids, b, t);
       const context = x[b].slice(0, t + 1);
-      say.textContent =
-        `When the input is [${context.join(", ")}] “${asText(vocab, context)}”, ` +
-        `the target is ${y[b][t]} “${asText(vocab, [y[b][t]])}”.`;
+      say.replaceChildren(
+        `When the input is [${context.join(", ")}] “`,
+        asText(vocab, context),
+        `”, the target is ${y[b][t]} “`,
+        asText(vocab, [y[b][t]]),
+        "”.",
+      );
     };
     node.tabIndex = 0;
     for (const event of ["pointerenter", "focus", "click"]) node.addEventListener(event, explain);

@@ -1,9 +1,9 @@
 // Every evaluation of a run: the sample it wrote then, and how its heads looked at a fixed sentence.
-const { el, visible, count, bytes, thumbnail } = window.charlm;
+const { el, glyphs, count, bytes, thumbnail } = window.charlm;
 const root = element.querySelector(".history_view");
 const slider = el("input", { type: "range", min: 0, value: 0, "aria-label": "Evaluation" });
 const label = el("p");
-const sample = el("pre", { class: "page" });
+const sample = el("pre", { class: "page", translate: "no" });
 const heads = el("div", { class: "heads" });
 const panel = el("div", {}, el("h3", { text: "As it learns" }), slider, label, sample, heads);
 let shown = null;
@@ -28,7 +28,7 @@ function drawHeads(attention, watched) {
   const row = (_, layer) =>
     el("div", { class: "layer" }, ...Array.from({ length: n_head }, (_, h) => head(layer, h)));
   return [
-    el("p", {}, "How each head looks at ", el("code", { text: visible(watched) })),
+    el("p", {}, "How each head looks at ", el("code", {}, glyphs(watched))),
     ...Array.from({ length: n_layer }, row),
   ];
 }
