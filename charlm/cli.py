@@ -143,7 +143,7 @@ def _json_option(sub: argparse.ArgumentParser) -> None:
 
 def _data_option(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
-        "--data", metavar="PATH", help="a UTF-8 text; default: $CHARLM_DATA, else Tiny Shakespeare"
+        "--data", metavar="PATH", help="a text file; default: $CHARLM_DATA, else Tiny Shakespeare"
     )
 
 

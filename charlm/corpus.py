@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from http.client import HTTPException
 from pathlib import Path
 
-import charset_normalizer
 import torch
 from platformdirs import user_cache_dir
 from torch import Tensor
 
 from charlm.errors import CharlmError
 from charlm.files import write_atomically
+from charlm.textfile import decode_text
 from charlm.tokenizer import CharTokenizer
+
+log = logging.getLogger(__name__)
 
 TINY_SHAKESPEARE = "Tiny Shakespeare"
 TINY_SHAKESPEARE_URL = (
@@ -58,60 +62,62 @@ class Corpus:
 def load_corpus(path: str | os.PathLike[str] | None = None) -> Corpus:
     """The text file at `path`, else at `$CHARLM_DATA`, else Tiny Shakespeare (downloaded once).
 
-    Raises `CharlmError` if the file cannot be read as UTF-8 text, or not be downloaded whole.
+    What was assumed of a file that is not UTF-8 is logged. Raises `CharlmError` if the file cannot be read or
+    is no text, or if Tiny Shakespeare cannot be downloaded whole.
     """
     path = path or os.environ.get("CHARLM_DATA")
     if not path:
-        return Corpus(_read(_tiny_shakespeare()), TINY_SHAKESPEARE)
-    text = _read(Path(path))
-    corpus = Corpus(text, Path(path).name)
+        return Corpus(_tiny_shakespeare(), TINY_SHAKESPEARE)
+    corpus = _read(Path(path))
     if corpus.sha256 == TINY_SHAKESPEARE_SHA256:
-        return Corpus(text, TINY_SHAKESPEARE)
+        return Corpus(corpus.text, TINY_SHAKESPEARE)
     return corpus
 
 
-def decode_text(data: bytes) -> tuple[str, str]:
-    """Any text file's bytes as text, and the name of the encoding they were found to be in.
-
-    Raises `CharlmError` if they are no text.
-    """
+def _read(path: Path) -> Corpus:
     try:
-        return data.decode("utf-8-sig"), "utf-8"
-    except UnicodeDecodeError:
-        guess = charset_normalizer.from_bytes(data).best()
-    if guess is None:
-        raise CharlmError("This file is not text: no encoding fits it.")
-    return str(guess), guess.encoding
-
-
-def _read(path: Path) -> str:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
+        data = path.read_bytes()
     except OSError as error:
         raise CharlmError(f"Cannot read {path.name[:200]}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise CharlmError(f"{path.name} is not UTF-8 text (byte {error.start}).") from error
     except ValueError as error:
         raise CharlmError(f"Cannot read {path.name[:200]!r}: that is no path.") from error
-    return text
+    try:
+        text, note = decode_text(data)
+    except CharlmError as error:
+        raise CharlmError(f"Cannot read {path.name}: {error}") from error
+    if note:
+        log.warning("%s: %s", path.name, note)
+    return Corpus(text, path.name)
 
 
-def _tiny_shakespeare() -> Path:
-    path = Path(user_cache_dir("charlm", appauthor=False)) / "tinyshakespeare.txt"
-    if path.exists() and _sha256(path.read_bytes()) == TINY_SHAKESPEARE_SHA256:
-        return path
+def _tiny_shakespeare() -> str:
+    cached = Path(user_cache_dir("charlm", appauthor=False)) / "tinyshakespeare.txt"
+    with suppress(OSError):
+        data = cached.read_bytes()
+        if _sha256(data) == TINY_SHAKESPEARE_SHA256:
+            return data.decode()
+    data = _download()
+    try:
+        if not cached.is_absolute():
+            raise CharlmError("There is no home folder.")
+        write_atomically(cached, data)
+    except CharlmError as error:
+        log.warning("Tiny Shakespeare is not kept for the next time: %s", error)
+    return data.decode()
+
+
+def _download() -> bytes:
     try:
         with urllib.request.urlopen(TINY_SHAKESPEARE_URL, timeout=30) as response:
             data = response.read()
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, HTTPException) as error:
         raise CharlmError(
             f"Tiny Shakespeare could not be downloaded from {TINY_SHAKESPEARE_URL} ({error}). "
             "Give a text file with --data or CHARLM_DATA instead."
         ) from error
     if _sha256(data) != TINY_SHAKESPEARE_SHA256:
         raise CharlmError(f"What {TINY_SHAKESPEARE_URL} sent is not Tiny Shakespeare: its sha256 differs.")
-    write_atomically(path, data)
-    return path
+    return data
 
 
 def _sha256(data: bytes) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY, wait_for
 
-from charlm import CharlmError, checkpoints, corpus
+from charlm import CharlmError, checkpoints
 from charlm.corpus import Corpus
 from charlm.engine.sampling import SamplingOptions
 from charlm.models import build
@@ -154,15 +154,6 @@ def test_a_model_larger_than_can_be_trained_here_is_not_taken(
     with pytest.raises(CharlmError, match="block_size must be from 1 to 256, not 4096"):
         service.add_zip(ann, "large", tmp_path / "large.zip")
     assert service.own_names(ann) == []
-
-
-def test_encodings_are_found():
-    text = "Wer reitet so spät durch Nacht und Wind? Es ist der Vater mit seinem Kind; er hält ihn warm. " * 9
-    assert corpus.decode_text(text.encode()) == (text, "utf-8")
-    decoded, encoding = corpus.decode_text(text.encode("cp1252"))
-    assert "spät" in decoded
-    assert encoding != "utf-8"
-    assert corpus.decode_text(text.encode("utf-16"))[0].lstrip("\ufeff") == text
 
 
 def test_whoever_trains_is_told_when_there_is_no_room_for_the_model(

@@ -37,7 +37,7 @@ def test_every_engine_writes_the_same_text(gpt: LanguageModel):
     for _ in range(options.max_new_chars):
         with torch.inference_mode():
             logits, _ = gpt(torch.tensor([ids]))
-        drawn, _ = sampler.draw(logits[0, -1:].numpy())
+        drawn, _ = sampler.draw(gpt.tokenizer, logits[0, -1:].numpy())
         ids.append(int(drawn[0]))
     expected = gpt.tokenizer.decode(ids[6:])
     assert write(gpt, "ROMEO:", max_new_chars=120, temperature=0.9, top_k=40, seed=7) == expected

@@ -109,3 +109,22 @@ def test_a_batch_that_cannot_be_shared_is_refused(
     monkeypatch.setattr("charlm.training.distributed.world_size", lambda: 3)
     with pytest.raises(CharlmError, match=r"batch_size \(4\) must be a multiple of the number of processes"):
         new_trainer(corpus, tokenizer)
+
+
+def test_a_vocabulary_of_one_character_trains_and_samples():
+    corpus = Corpus("A" * 400, "one letter")
+    trainer = new_trainer(corpus, CharTokenizer.from_text(corpus.text))
+    last = list(trainer.run())[-1]
+    assert last.evaluation.val_loss == 0
+    assert last.evaluation.sample == "A" * 200
+
+
+def test_validation_may_have_characters_that_training_lacks():
+    corpus = Corpus("ab" * 450 + "xyz" * 34, "new letters at the end")
+    tokenizer = CharTokenizer.from_text(corpus.text)
+    assert set(corpus.train_text) < set(corpus.val_text) | set("ab")
+    trainer = new_trainer(corpus, tokenizer)
+    last = list(trainer.run())[-1]
+    assert 0 < last.evaluation.train_loss < last.evaluation.val_loss < 100
+    assert evaluate(trainer.average, trainer.val_data) > 0
+    assert all(0 < loss < 100 for loss in trainer.baselines().values())

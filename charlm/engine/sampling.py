@@ -28,7 +28,17 @@ class Step:
     """Its probability, after temperature, top-k and top-p."""
     probs: np.ndarray = field(repr=False)
     """The probability of every character, (vocab_size,)."""
+    logits: np.ndarray = field(repr=False)
+    """What the model said, before temperature, top-k and top-p: (vocab_size,)."""
+    uniform: float
+    """The random number from 0 to 1 that chose the character: the first, in the order of the vocabulary, with
+    which the probabilities sum to more."""
     tokenizer: CharTokenizer = field(repr=False)
+
+    @property
+    def id(self) -> int:
+        """Its place in the vocabulary."""
+        return self.tokenizer.encode(self.char)[0]
 
     @cached_property
     def alternatives(self) -> list[tuple[str, float]]:
@@ -110,12 +120,17 @@ class Sampler:
         if any(o.top_p is not None and o.top_p < 1 for o in options):
             self.top_p = np.array([[1.0 if o.top_p is None else o.top_p] for o in options])
 
-    def draw(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Logits (n, vocab_size) → ids (n,) and the probabilities (n, vocab_size) they are drawn from."""
+    def draw(self, tokenizer: CharTokenizer, logits: np.ndarray) -> tuple[np.ndarray, list[Step]]:
+        """Logits (n, vocab_size) → ids (n,) of the characters drawn, and a step for each."""
         probs = next_char_probs(logits, self.temperature, self.top_k, self.top_p)
-        uniform = np.array([[generator.random()] for generator in self.generators])
+        uniform = [generator.random() for generator in self.generators]
         reached = probs.cumsum(-1)
-        return (reached <= uniform * reached[:, -1:]).sum(-1), probs
+        ids = (reached <= np.array(uniform)[:, None] * reached[:, -1:]).sum(-1)
+        drawn = probs[np.arange(len(ids)), ids].tolist()
+        return ids, [
+            Step(tokenizer.vocab[i], p, all_p, scores, number, tokenizer)
+            for i, p, all_p, scores, number in zip(ids.tolist(), drawn, probs, logits, uniform, strict=True)
+        ]
 
 
 def stream(
@@ -144,21 +159,12 @@ def prompt_ids(tokenizer: CharTokenizer, prompt: str) -> list[int]:
     return tokenizer.encode(prompt or ("\n" if "\n" in tokenizer.vocab else tokenizer.vocab[0]))
 
 
-def steps_of(tokenizer: CharTokenizer, ids: np.ndarray, probs: np.ndarray) -> list[Step]:
-    """What `Sampler.draw` gave, a step for each text."""
-    drawn = probs[np.arange(len(ids)), ids].tolist()
-    return [
-        Step(tokenizer.vocab[i], p, row, tokenizer)
-        for i, p, row in zip(ids.tolist(), drawn, probs, strict=True)
-    ]
-
-
 def _stream(model: LanguageModel, ids: list[int], options: SamplingOptions) -> Iterator[Step]:
     sampler = Sampler([options], [np.random.default_rng(options.seed)])
     runner = runner_for(model)
     logits = runner.prefill(0, np.array(ids))[None]
     for written in range(1, options.max_new_chars + 1):
-        drawn, probs = sampler.draw(logits)
-        yield from steps_of(model.tokenizer, drawn, probs)
+        drawn, steps = sampler.draw(model.tokenizer, logits)
+        yield from steps
         if written < options.max_new_chars:
             logits = runner.step(drawn)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from charlm.engine.decoding import Runner, runner_for
-from charlm.engine.sampling import Sampler, SamplingOptions, Step, steps_of
+from charlm.engine.sampling import Sampler, SamplingOptions, Step
 from charlm.errors import CharlmError
 from charlm.models import LanguageModel
 from charlm.service import limits
@@ -300,8 +300,7 @@ class _Group:
             return
         if self.sampler is None:
             self.sampler = Sampler([s.options for s in self.active], [s.generator for s in self.active])
-        self.drawn, probs = self.sampler.draw(self.runner.step(self.drawn))
-        steps = steps_of(self.model.tokenizer, self.drawn, probs)
+        self.drawn, steps = self.sampler.draw(self.model.tokenizer, self.runner.step(self.drawn))
         for stream, step in zip(self.active, steps, strict=True):
             if not stream.closed:
                 stream.add(step)
@@ -329,8 +328,9 @@ class _Group:
             self.runner.restore(slot, saved)
         else:
             logits = self.runner.prefill(slot, np.array(stream.ids))
-            first, probs = Sampler([stream.options], [stream.generator]).draw(logits[None])
-            stream.add(steps_of(self.model.tokenizer, first, probs)[0])
+            sampler = Sampler([stream.options], [stream.generator])
+            first, steps = sampler.draw(self.model.tokenizer, logits[None])
+            stream.add(steps[0])
         self.active.append(stream)
         self.joining = None
         self.drawn = np.concatenate((self.drawn, first))

@@ -113,6 +113,8 @@ class TrainingRuns:
         """
         self._visitors.check(visitor)
         limits.check_run(name, preset, sizes, steps, seconds)
+        if text is not None:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")  # as in a file that is read
         recipe = _recipe(preset, sizes, steps, seconds, text)
         run = Run(visitor, name, recipe, self._visitors.new_folder())
         try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from charlm.corpus import decode_text
 from charlm.errors import CharlmError
 from charlm.service import estimate
 from charlm.service.limits import MAX_FILE_BYTES, SIZE_LIMITS
 from charlm.service.runs import Run
+from charlm.textfile import decode_text
 from charlm.training import presets
 
 STEPS, SECONDS = "steps", "seconds"
@@ -57,8 +57,8 @@ def text_of(path: str | None) -> tuple[str, list[str]]:
         raise CharlmError("The file is not here any more: choose it again.") from error
     if len(data) > MAX_FILE_BYTES:
         raise CharlmError(f"A file may have {MAX_FILE_BYTES:,} bytes: this one has {len(data):,}.")
-    text, encoding = decode_text(data)
-    return text, [] if encoding == "utf-8" else [f"The file is not UTF-8: it was read as {encoding}."]
+    text, note = decode_text(data)
+    return text, [note] if note else []
 
 
 def progress(run: Run, place: int) -> dict[str, Any]:
