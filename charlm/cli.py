@@ -381,9 +381,9 @@ def _sample(args: argparse.Namespace) -> None:
 
 
 def _app(args: argparse.Namespace) -> None:
-    from charlm.ui import build_app, serve
+    from charlm.ui import run
 
-    serve(build_app())
+    run()
 
 
 def _push(args: argparse.Namespace) -> None:

@@ -14,15 +14,15 @@ SIZE = {"width": 1240, "height": 860}
 
 
 def generate(page: Page) -> None:
+    page.get_by_text("More settings").click()
     page.locator("#length input[type=number]").fill("400")
     page.locator("#length input[type=number]").press("Tab")
-    page.get_by_text("More settings").click()
     page.locator("#seed input").fill("7")
     page.locator("#seed input").press("Tab")
     page.get_by_text("More settings").click()
+    page.locator("#pace").select_option("Infinity")
     page.locator("#start").click()
-    page.locator("#written .ch").nth(399).wait_for()
-    page.locator("#written input[type=checkbox]").check()
+    page.locator("#written .ch").nth(399).wait_for(state="attached")
     page.locator("#written .ch").nth(30).click()
 
 

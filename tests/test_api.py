@@ -68,6 +68,18 @@ def test_generate_streams_what_the_library_writes(client: Client):
     assert events[-1] == "".join(step.char for step in steps)
 
 
+def test_generate_gives_samples_and_distributions(client: Client):
+    asked = {"max_new_chars": 20, "temperature": 0.9, "seed": 5, "api_name": "/generate"}
+    gpt = charlm.load("gpt")
+    texts = [list(charlm.stream(gpt, "ROMEO:", max_new_chars=20, temperature=0.9, seed=s)) for s in (5, 6)]
+    written = client.predict("ROMEO:", samples=2, **asked)
+    assert written == ["".join(step.char for step in steps) for steps in texts]
+    told = client.predict("ROMEO:", distribution=True, **asked)
+    for step, (char, prob, alternatives) in zip(texts[0], told, strict=True):
+        assert (char, prob) == (step.char, pytest.approx(step.prob))
+        assert alternatives == [[c, pytest.approx(p)] for c, p in step.alternatives[:10]]
+
+
 def test_train(client: Client):
     text = "the cat sat on the mat. " * 200
     events = list(client.submit(text, preset="bigram", steps=30, api_name="/train"))
@@ -108,6 +120,7 @@ def test_the_functions_are_mcp_tools(client: Client):
         ("generate", {"prompt": "a", "max_new_chars": 10**9}, "At most 5,000 characters"),
         ("generate", {"prompt": "a", "seed": -7}, "seed must be from 0"),
         ("generate", {"prompt": "a", "seed": 2**70}, "seed"),
+        ("generate", {"prompt": "a", "samples": 5}, "samples must be from 1 to 4"),
         ("generate", {"prompt": None}, "prompt: Input should be a valid string"),
         ("generate", {"prompt": ["a"]}, "prompt: Input should be a valid string"),
         ("generate", {"prompt": "a", "model": "../gpt"}, "no such model"),
@@ -137,8 +150,7 @@ def test_mistakes_are_told_in_a_sentence(
 @pytest.mark.parametrize(
     ("call", "body", "status", "told"),
     [
-        ("encode", {"data": ["hii"]}, 400, "encode takes text, model: 2 arguments in this order, not 1."),
-        ("encode", {"data": []}, 400, "2 arguments in this order, not 0."),
+        ("encode", {"data": []}, 400, "encode takes text, model: 2 arguments in this order, not 0."),
         ("encode", {"data": ["hii", "gpt", 1]}, 400, "2 arguments in this order, not 3."),
         ("models", {"data": [1]}, 400, "models takes no arguments"),
         ("nothing", {"data": []}, 400, "There is no function 'nothing' here."),
@@ -155,6 +167,12 @@ def test_calls_that_fit_no_function_are_told_so(
     answer = httpx.post(f"{url}gradio_api/call/{call}", json=body, timeout=30)
     assert answer.status_code == status
     assert told in answer.text and len(answer.text) < 400 and "Traceback" not in answer.text
+
+
+def test_the_last_arguments_may_be_left_out(url: str):
+    for data in (["hii"], ["hii", "gpt"]):
+        event = httpx.post(f"{url}gradio_api/call/encode", json={"data": data}).json()["event_id"]
+        assert "[46, 47, 47]" in httpx.get(f"{url}gradio_api/call/encode/{event}").text
 
 
 def test_not_a_number_is_refused(client: Client):

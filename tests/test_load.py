@@ -62,7 +62,7 @@ def test_twenty_visitors_for_twenty_seconds():
     assert not outcome.errors
     assert "| errors | 0 " in load.report(outcome)
     assert all(megabytes > 0 for megabytes in outcome.unread.values()) and len(outcome.unread) == 2
-    assert set(outcome.requests) == {load.WRITE, load.LEAVE, load.ATTEND, load.ENCODE, load.TRAIN}
+    assert set(outcome.requests) == set(load.HABITS)
     assert min(outcome.written) >= mean(outcome.written) / 2
     assert len(outcome.waits) > 20
     assert outcome.after.temporary <= outcome.before.temporary

@@ -65,10 +65,10 @@ def many_streams(batcher: Batcher, model: GPT, rounds: int) -> str:
     firsts: list[float] = []
 
     def alone() -> float:
-        return _visitors(batcher, model, 1)[0]
+        return visitors(batcher, model, 1)[0]
 
     def crowd() -> float:
-        total, slowest, first = _visitors(batcher, model, VISITORS)
+        total, slowest, first = visitors(batcher, model, VISITORS)
         together.append((total, slowest))
         firsts.append(first)
         return total
@@ -101,7 +101,7 @@ def crowd_bound(model: GPT) -> str:
     )
 
 
-def _visitors(batcher: Batcher, model: GPT, n: int) -> tuple[float, float, float]:
+def visitors(batcher: Batcher, model: GPT, n: int) -> tuple[float, float, float]:
     """Characters per second of all together, the slowest's part of the mean, and how long a late
     comer waits for his first character after his prompt is read, in steps."""
     ids = prompt_ids(model.tokenizer, PROMPT)

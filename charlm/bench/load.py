@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, quantiles
 
+import httpx2
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
@@ -39,8 +40,10 @@ PATIENCE_SECONDS = 60
 """How long a visitor waits for the answer to a request; what is written then comes bit by bit."""
 CALLS = 400
 TEXT = "the cat sat on the mat and looked at the dog. " * 60
-WRITE, LEAVE, ATTEND, ENCODE, TRAIN = "write", "leave midway", "attention", "encode", "train"
-HABITS = [WRITE] * 6 + [LEAVE, ATTEND, ENCODE, TRAIN]
+WATCH, WRITE, LEAVE = "write in the tab", "write", "leave midway"
+ATTEND, ENCODE, TRAIN = "attention", "encode", "train"
+HABITS = [WATCH] * 3 + [WRITE] * 3 + [LEAVE, ATTEND, ENCODE, TRAIN]
+WRITTEN_CHARS = 500
 REFUSALS = ("Busy:", "The line is full")
 
 
@@ -143,7 +146,7 @@ def measure(
         outcome.seconds = time.perf_counter() - began
         watching.set()
         watcher.join()
-        outcome.written = [visitor.written for visitor in everybody if visitor.habit == WRITE]
+        outcome.written = [v.written for v in everybody if v.habit in (WATCH, WRITE)]
         outcome.after = _resources(process.pid, Path(temporary))
         for kind, fetch in (("fetched", True), ("never fetched", False)) if calls else ():
             call_attention(url, calls, fetch)
@@ -186,6 +189,7 @@ class _Visitor(threading.Thread):
     def __init__(self, url: str, habit: str, seed: int, outcome: Outcome):
         super().__init__(daemon=True)
         self.client = _client(url)
+        self.http = httpx2.Client(base_url=url, timeout=PATIENCE_SECONDS)
         self.habit, self.outcome = habit, outcome
         self.random = random.Random(seed)
         self.end = 0.0
@@ -206,6 +210,7 @@ class _Visitor(threading.Thread):
         """One request of its kind."""
         self.outcome.requests[self.habit] += 1
         kinds: dict[str, Callable[[], None]] = {
+            WATCH: self._watch,
             WRITE: self._write,
             LEAVE: self._leave,
             ATTEND: lambda: self.client.predict(TEXT[: self.random.randint(1, 256)], api_name="/attention"),
@@ -214,11 +219,29 @@ class _Visitor(threading.Thread):
         }
         kinds[self.habit]()
 
+    def _watch(self) -> None:
+        """As the script of the Generate tab does."""
+        asked = {
+            **{"prompt": "ROMEO:", "model": "gpt", "temperature": self.random.uniform(0, 1.5), "top_k": 0},
+            **{"top_p": 1.0, "length": WRITTEN_CHARS, "seed": self.random.randrange(2**31)},
+        }
+        last = time.perf_counter()
+        with self.http.stream("POST", "generate/write", json=asked) as answer:
+            for line in answer.iter_lines():
+                if line.startswith("g"):
+                    now = time.perf_counter()
+                    self.outcome.gaps.append(now - last)
+                    last = now
+                elif line == "end":
+                    self.written += WRITTEN_CHARS
+                    return
+        raise RuntimeError(f"the text ended with {line[:100]!r}")
+
     def _write(self) -> None:
         job = self.client.submit(
             "ROMEO:",
             temperature=self.random.uniform(0, 1.5),
-            max_new_chars=500,
+            max_new_chars=WRITTEN_CHARS,
             seed=self.random.randrange(2**31),
             api_name="/generate",
         )
@@ -231,8 +254,8 @@ class _Visitor(threading.Thread):
                 self.outcome.gaps.append(now - last)
                 last, seen = now, seen + 1
         written = len(job.result())
-        if written != 500:
-            raise RuntimeError(f"{written} characters instead of 500")
+        if written != WRITTEN_CHARS:
+            raise RuntimeError(f"{written} characters instead of {WRITTEN_CHARS}")
         self.written += written
 
     def _leave(self) -> None:
@@ -275,6 +298,7 @@ def _in_browser(url: str, end: float, outcome: Outcome) -> None:
         )
         page.on("pageerror", lambda error: outcome.errors.append(f"page: {error}"))
         page.goto(url)
+        page.locator("#pace").select_option("Infinity")
         page.locator("#start").click()
         page.locator("#written .ch").first.wait_for(state="attached")
         while True:

@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import time
-from statistics import median
+from statistics import mean, median
 
-from charlm.bench import load
+from charlm import checkpoints
+from charlm.bench import generation, load
 from charlm.bench.report import alternate, machine, ratio, table
 from charlm.bench.serving import CHROMIUM, serving
+from charlm.models import GPT
+from charlm.service.batching import Batcher
 
 ONE_LINE_APP = "import gradio, torch; gradio.Interface(lambda text: text, 'text', 'text').launch()"
 
 
 def run(rounds: int = 3, visitors: int = 32, seconds: int = 60) -> str:
     """The report, in Markdown."""
-    writing = load.measure(visitors, seconds, [load.WRITE], in_browser=bool(CHROMIUM))
-    return "\n\n".join((machine(), start_up(rounds), load.report(writing)))
+    model = checkpoints.load("gpt")
+    assert isinstance(model, GPT)
+    batcher = Batcher()
+    generation.visitors(batcher, model, 1)  # which compiles the kernel
+    decoder = [generation.visitors(batcher, model, visitors)[0]]
+    writing = load.measure(visitors, seconds, [load.WATCH], in_browser=bool(CHROMIUM))
+    decoder.append(generation.visitors(batcher, model, visitors)[0])
+    return "\n\n".join((machine(), start_up(rounds), load.report(writing), beside(writing, decoder)))
+
+
+def beside(writing: load.Outcome, decoder: list[float]) -> str:
+    """What many in the tab are written, beside what the decoder gives as many without any page, before and
+    after."""
+    speed = sum(writing.written) / writing.seconds
+    rows = [
+        ("the tab", f"{speed:,.0f}"),
+        ("the decoder alone, before and after", ", ".join(f"{s:,.0f}" for s in decoder)),
+        ("ratio", f"{speed / mean(decoder):.2f}"),
+    ]
+    return table(("many write together", "characters/s"), rows)
 
 
 def start_up(rounds: int) -> str:

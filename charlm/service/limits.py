@@ -15,6 +15,8 @@ MAX_TEXT_CHARS = 10_000
 """The longest text to be looked at or encoded; a model reads the end of it."""
 MAX_NEW_CHARS = 5_000
 """How many characters are written at a time."""
+MAX_SAMPLES = 4
+"""How many texts one asks for at a time."""
 MAX_STREAMS = 32
 """How many texts are written at once."""
 MAX_WAITING_STREAMS = 100

@@ -310,8 +310,10 @@ def _info(title: str, checkpoint: Path, own: bool = False) -> ModelInfo:
     record = _checked_record(described["record"])
     if own:
         description = f"Your own model, trained on {record['data']}."
+    elif title in PRESETS:
+        title, description = PRESETS[title].title, PRESETS[title].description
     else:
-        description = PRESETS[title].description if title in PRESETS else "A model trained here."
+        description = "A model trained here."
     has_attention = described["architecture"] != "bigram"
     return ModelInfo(
         title, description, record["data"], record["parameters"], record["val_loss"], has_attention

@@ -24,15 +24,7 @@ def evaluate(model: LanguageModel, data: Tensor, seconds: float = math.inf) -> f
     """
     if len(data) < 2:
         raise CharlmError("A loss needs at least two characters: one to look at and one to predict.")
-    T = model.config.block_size
-    data = data.to(model.device)
-    x, y = data[:-1], data[1:]
-    n = len(x) // T
-    xs, ys = x[: n * T].view(n, T).split(BLOCKS_AT_ONCE), y[: n * T].view(n, T).split(BLOCKS_AT_ONCE)
-    batches = [batch for batch in zip(xs, ys, strict=True) if len(batch[0])]
-    if n * T < len(x):
-        batches.append((x[None, n * T :], y[None, n * T :]))
-
+    batches = _blocks(data.to(model.device), model.config.block_size)
     training = model.training
     model.eval()
     end = time.monotonic() + seconds
@@ -44,6 +36,26 @@ def evaluate(model: LanguageModel, data: Tensor, seconds: float = math.inf) -> f
             break
     model.train(training)
     return total / chars
+
+
+@torch.no_grad()
+def logits_of(model: LanguageModel, data: Tensor) -> Tensor:
+    """The logits (n - 1, vocab_size) from which `evaluate` takes the loss of each of the n ids in `data` but
+    the first. The model must be in eval mode."""
+    blocks = _blocks(data.to(model.device), model.config.block_size)
+    return torch.cat([model(x)[0].flatten(0, 1) for x, _ in blocks]).cpu()
+
+
+def _blocks(data: Tensor, T: int) -> list[tuple[Tensor, Tensor]]:
+    """Batches of consecutive blocks `x`, each (B, T), and the same shifted by one, `y`; the last block may be
+    shorter."""
+    x, y = data[:-1], data[1:]
+    n = len(x) // T
+    xs, ys = x[: n * T].view(n, T).split(BLOCKS_AT_ONCE), y[: n * T].view(n, T).split(BLOCKS_AT_ONCE)
+    batches = [batch for batch in zip(xs, ys, strict=True) if len(batch[0])]
+    if n * T < len(x):
+        batches.append((x[None, n * T :], y[None, n * T :]))
+    return batches
 
 
 def bigram_counts(data: Tensor, vocab_size: int) -> Tensor:

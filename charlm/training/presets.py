@@ -31,6 +31,7 @@ OPTIONS = {
 class Preset:
     """A model to train: its architecture, the sizes of its configuration, and how to train it."""
 
+    title: str
     description: str
     architecture: str
     sizes: dict[str, Any]
@@ -87,24 +88,28 @@ class Recipe:
 
 PRESETS: dict[str, Preset] = {
     "bigram": Preset(
+        "Bigram table",
         "The last character alone predicts the next: one table, the lecture's first model.",
         "bigram",
         {"block_size": 256},
         TrainingOptions(steps=1000, batch_size=64, learning_rate=0.1, warmup_steps=0, eval_interval=100),
     ),
     "attention": Preset(
+        "One attention head",
         "One head of self-attention between two tables: it looks back, but cannot think.",
         "attention",
         {"block_size": 64, "n_layer": 1, "n_head": 1, "n_embd": 64},
         TrainingOptions(steps=3000, batch_size=64, learning_rate=0.01, warmup_steps=100, eval_interval=250),
     ),
     "multi-head": Preset(
+        "Four attention heads",
         "Four heads side by side: each can look for something else.",
         "attention",
         {"block_size": 64, "n_layer": 1, "n_head": 4, "n_embd": 64},
         TrainingOptions(steps=1500, batch_size=64, learning_rate=0.01, warmup_steps=100, eval_interval=150),
     ),
     "small": Preset(
+        "GPT, four layers",
         "A whole GPT, small enough to learn words in a minute or two.",
         "gpt",
         {"block_size": 128, "n_layer": 4, "n_head": 4, "n_embd": 128},
@@ -113,6 +118,7 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
     "gpt": Preset(
+        "GPT, six layers",
         "A small GPT, six blocks of attention and MLP: the best of these models.",
         "gpt",
         {"block_size": 256, "n_layer": 6, "n_head": 4, "n_embd": 256, "dropout": 0.2},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
 
 import gradio as gr
 
@@ -15,7 +14,7 @@ from charlm.ui.attention import tab as attention
 from charlm.ui.attention.tab import AttentionTab
 from charlm.ui.averaging import tab as averaging
 from charlm.ui.bigram import tab as bigram
-from charlm.ui.generate.numbers import text_of
+from charlm.ui.generate.routes import GenerateRoutes
 from charlm.ui.generate.tab import GenerateTab
 from charlm.ui.inside import tab as inside
 from charlm.ui.parts import SILENT_EVENT, Page
@@ -54,11 +53,15 @@ MAX_THREADS = 200
 """How many functions of the page run at once: more than the model service lets write and wait, which tells
 who waits his place in the line."""
 
-__all__ = ["build_app", "serve"]
+
+def run() -> None:
+    """Serves the page until the process is told to end. Raises `CharlmError` if that is impossible."""
+    service = ModelService()
+    serve(build_app(service), GenerateRoutes(service).routes)
 
 
 def build_app(service: ModelService | None = None) -> gr.Blocks:
-    """The whole page, for `serve`."""
+    """The whole page."""
     service = service or ModelService()
     # Files that pass through the page lie in a folder of this process, and are deleted within an hour.
     os.environ["GRADIO_TEMP_DIR"] = str(service.visitors.folder / "uploads")
@@ -125,15 +128,17 @@ def _remember_settings(app: gr.Blocks, kept: gr.BrowserState) -> None:
     app.load(None, kept, controls, js=restore, **SILENT_EVENT)
 
 
+SHOW_ATTENTION = f"""() => {{
+    const unchanged = {{ __type__: "update" }};
+    const shown = charlm.stage.shown();
+    if (!shown) return [unchanged, unchanged, unchanged];
+    const [text, model] = shown;
+    const end = [...text].slice(-{MAX_TEXT_CHARS}).join("");
+    return [end, model, {{ ...unchanged, selected: "attention" }}];
+}}"""
+
+
 def _show_attention(generating: GenerateTab, attending: AttentionTab, tabs: gr.Tabs) -> None:
     """Takes what the Generate tab wrote to the Attention tab, when its button is pressed."""
-
-    def show(written: dict[str, Any] | None) -> tuple[Any, ...]:
-        text = text_of(written)
-        if written is None or not text:
-            gr.Info("Generate a text first, then look at its attention.")
-            return gr.skip(), gr.skip(), gr.skip()
-        return text[-MAX_TEXT_CHARS:], written["model"], gr.Tabs(selected="attention")
-
     outputs = [attending.text, attending.model, tabs]
-    generating.show_attention.click(show, generating.written, outputs, **SILENT_EVENT)
+    generating.show_attention.click(None, None, outputs, js=SHOW_ATTENTION)

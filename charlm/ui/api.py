@@ -12,16 +12,17 @@ from typing import Any
 import gradio as gr
 from pydantic import ConfigDict, ValidationError, validate_call
 
-from charlm.engine.sampling import SamplingOptions
-from charlm.errors import CharlmError
-from charlm.service.batching import follow
-from charlm.service.limits import MAX_TEXT_CHARS, check_chars
+from charlm.engine.sampling import SamplingOptions, Step
+from charlm.errors import CharlmError, check_range
+from charlm.service.batching import Stream, follow
+from charlm.service.limits import MAX_SAMPLES, MAX_TEXT_CHARS, check_chars
 from charlm.service.models import ModelService
 from charlm.ui.attention import numbers as attention
 from charlm.ui.requests import client_of
 
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
 SECONDS_BETWEEN_UPDATES = 0.1
+ALTERNATIVES = 10
 SECONDS_BETWEEN_REPORTS = 1.0
 
 
@@ -62,24 +63,35 @@ class Api:
         top_p: float = 1.0,
         max_new_chars: int = 200,
         seed: int = -1,
-    ) -> AsyncIterator[str]:
+        samples: int = 1,
+        distribution: bool = False,
+    ) -> AsyncIterator[Any]:
         """Continues the prompt; each event has all that was written so far. top_k 0 keeps every
-        character, seed -1 is a new one each time."""
-        options = SamplingOptions(
-            max_new_chars, temperature, top_k or None, top_p, None if seed == -1 else seed
-        )
-        begun = self._service.submit(
-            self._service.stream, model, prompt, options, client_of(request.client.host)
-        )
-        stream = await asyncio.wrap_future(begun)
-        written = ""
+        character, seed -1 is a new one each time. Of several samples, with seeds that follow each other, an
+        event has a list. With distribution, there is one event when all is written, and a text is a list of its
+        characters: each itself, its probability, and the ten likeliest with theirs."""
+        check_range("samples", samples, 1, MAX_SAMPLES)
+        seeds = [None if seed == -1 else seed + i for i in range(samples)]
+        client = client_of(request.client.host)
+        streams: list[Stream] = []
         try:
-            async for (news,) in follow([stream], SECONDS_BETWEEN_UPDATES):
-                written += "".join(step.char for step in news.steps)
-                if news.steps:
-                    yield written
+            for own_seed in seeds:
+                options = SamplingOptions(max_new_chars, temperature, top_k or None, top_p, own_seed)
+                begun = self._service.submit(self._service.stream, model, prompt, options, client)
+                streams.append(await asyncio.wrap_future(begun))
+            written: list[list[Step]] = [[] for _ in streams]
+            async for news in follow(streams, SECONDS_BETWEEN_UPDATES):
+                for steps, fresh in zip(written, news, strict=True):
+                    steps += fresh.steps
+                if any(fresh.steps for fresh in news) and not distribution:
+                    texts = ["".join(step.char for step in steps) for steps in written]
+                    yield texts if samples > 1 else texts[0]
+            if distribution:
+                told = [_distribution(steps) for steps in written]
+                yield told if samples > 1 else told[0]
         finally:
-            stream.close()
+            for stream in streams:
+                stream.close()
 
     async def train(
         self,
@@ -122,6 +134,11 @@ class Api:
                 gr.api(_streaming_endpoint(method), api_name=name, concurrency_limit=None)
             else:
                 gr.api(_endpoint(method, self._service), api_name=name)
+
+
+def _distribution(steps: list[Step]) -> list[list[Any]]:
+    """The characters of a text, with what they were drawn from."""
+    return [[step.char, step.prob, step.alternatives[:ALTERNATIVES]] for step in steps]
 
 
 def endpoints() -> dict[str, inspect.Signature]:

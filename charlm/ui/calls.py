@@ -49,6 +49,8 @@ class Calls:
             wrong = refusal(400, "This call names a file that was not uploaded here.")
         if wrong is None and path.startswith(BY_NAME):
             scope, receive = self._by_position(scope, receive, fields)
+        elif wrong is None and path.startswith(CALL) and isinstance(fields.get("data"), list):
+            scope, receive = self._with_defaults(scope, receive, fields)
         try:
             await (wrong or self.app)(scope, receive, listen)
         except MISTAKES:
@@ -64,6 +66,15 @@ class Calls:
         parameters = self._endpoints[path.split(CALL, 1)[1].strip("/")].parameters.values()
         data = [fields.get(parameter.name, parameter.default) for parameter in parameters]
         return with_fields({"data": data}, {**scope, "path": path, "raw_path": path.encode()}, receive)
+
+    def _with_defaults(self, scope: Scope, receive: Receive, fields: dict[str, Any]) -> tuple[Scope, Receive]:
+        """A call with all its arguments, of which the last may be left out."""
+        data = fields["data"]
+        parameters = list(self._endpoints[scope["path"].split(CALL, 1)[1].strip("/")].parameters.values())
+        if len(data) == len(parameters):
+            return scope, receive
+        data += [parameter.default for parameter in parameters[len(data) :]]
+        return with_fields(fields, scope, receive)
 
     def _wrong_call(self, path: str, fields: dict[str, Any]) -> Response | None:
         """What is wrong with a call by name: no such function, or not its parameters."""
@@ -82,10 +93,11 @@ class Calls:
                 return _mistake(
                     f"{wanted}; {(unknown or missing)[0]!r:.100} is {'not one' if unknown else 'missing'}."
                 )
-        elif isinstance(fields.get("data"), list) and len(fields["data"]) != len(parameters):
-            return _mistake(
-                f"{wanted}: {len(parameters)} arguments in this order, not {len(fields['data'])}."
-            )
+        elif isinstance(fields.get("data"), list):
+            given = len(fields["data"])
+            required = sum(p.default is inspect.Parameter.empty for p in parameters.values())
+            if not required <= given <= len(parameters):
+                return _mistake(f"{wanted}: {len(parameters)} arguments in this order, not {given}.")
         return None
 
 

@@ -19,7 +19,8 @@ ROUTES = {
     r"|/(assets|static)/.+"
     r"|/gradio_api/(info/?|app_id/?|openapi\.json|theme\.css|startup-events|upload_progress|queue/(status|data)"
     r"|heartbeat/[^/]+|file=.+|call/.+|mcp(/.*)?)",
-    "POST": r"/gradio_api/(queue/join|cancel|reset/?|upload|component_server/?|run/.+|call/.+|mcp(/.*)?)",
+    "POST": r"/generate/(write|score)"
+    r"|/gradio_api/(queue/join|cancel|reset/?|upload|component_server/?|run/.+|call/.+|mcp(/.*)?)",
     "DELETE": r"/gradio_api/mcp(/.*)?",
     "HEAD": r"/",
     "OPTIONS": r"/.*",

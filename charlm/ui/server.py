@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.routing import Route
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -45,8 +46,8 @@ PRIVATE_NETWORKS = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,::1,fc00
 log = logging.getLogger(__name__)
 
 
-def serve(app: gr.Blocks) -> None:
-    """Serves the page until the process is told to end, by Ctrl-C or SIGTERM.
+def serve(app: gr.Blocks, routes: Sequence[Route] = ()) -> None:
+    """Serves the page, and other `routes` beside it, until the process is told to end, by Ctrl-C or SIGTERM.
 
     Raises `CharlmError` if there is no free port.
     """
@@ -57,7 +58,7 @@ def serve(app: gr.Blocks) -> None:
     host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1").strip("[]")
     listening = _listen(host)
     port = listening.getsockname()[1]
-    connections = _guarded(app, host, port)
+    connections = _guarded(app, routes, host, port)
     server = _server(connections)
     # What was imported stays: searched for garbage, it would keep every thread waiting for 0.2 s.
     gc.freeze()
@@ -118,9 +119,10 @@ def _listen_at(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _guarded(app: gr.Blocks, host: str, port: int) -> Connections:
+def _guarded(app: gr.Blocks, routes: Sequence[Route], host: str, port: int) -> Connections:
     """The page behind all that stands before it."""
     page = FastAPI(lifespan=_lifespan, openapi_url=None)
+    page.routes.extend(routes)
     gr.mount_gradio_app(page, app, "/", server_name=host, server_port=port, **_mounting())
     # Gradio lets a visitor name any file of the machine until an app was launched; one that is mounted
     # never is.

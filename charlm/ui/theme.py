@@ -35,8 +35,9 @@ def styles() -> str:
 
 
 def scripts() -> str:
-    """What all views share, for the head of the page."""
-    return f"<script>{(HERE / 'common.js').read_text(encoding='utf-8')}</script>"
+    """What views share, for the head of the page: what all do, then what those of a tab do."""
+    shared = [HERE / "common.js", *(path for path in sorted(HERE.glob("*/*.js")) if "_view" not in path.stem)]
+    return "".join(f"<script>{path.read_text(encoding='utf-8')}</script>" for path in shared)
 
 
 THEME = gr.themes.Base(

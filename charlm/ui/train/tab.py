@@ -25,7 +25,6 @@ times. *Try:* train the small GPT for a minute and watch gibberish turn into wor
 your own.
 """
 SHAKESPEARE, FILE, PASTED = "Tiny Shakespeare", "A text file", "Pasted text"
-TITLES = {"small": "small GPT", "multi-head": "multi-head", "attention": "single head", "bigram": "bigram"}
 FIRST_PRESET = "small"
 LINES = {"train_loss": "train", "val_loss": "validation"}
 BASELINES = {"uniform": "uniform guess", "bigram": "counted bigram"}
@@ -84,7 +83,7 @@ class TrainTab:
     def _lay_out_model(self) -> None:
         first = PRESETS[FIRST_PRESET]
         self.preset = gr.Radio(
-            [(TITLES[name], name) for name in TRAINABLE],
+            [(PRESETS[name].title, name) for name in TRAINABLE],
             value=FIRST_PRESET,
             label="Model",
             info=first.description,

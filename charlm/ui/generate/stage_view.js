@@ -1,0 +1,375 @@
+// The stage of the Generate tab: texts are written by the server as fast as it can, and played back at the pace
+// of whoever watches.
+const { el, copy, pane, guessPanel } = window.charlm;
+const PACES = [1, 5, 20, 100, Infinity];
+const DEFAULT_PACE = 20;
+const GREETING_CHARS = 120;
+const address = new URLSearchParams(location.search);
+
+const button = (text, onclick, attributes = {}) =>
+  el("button", { type: "button", text, onclick, ...attributes });
+const paceName = (pace) => (pace === Infinity ? "as fast as it goes" : `${pace} a second`);
+const paces = el(
+  "select",
+  { id: "pace", "aria-label": "Pace, in characters a second" },
+  ...PACES.map((pace) =>
+    el("option", { value: pace, selected: pace === DEFAULT_PACE, text: paceName(pace) }),
+  ),
+);
+const playButton = button("Play", toggle, { id: "play" });
+const stopButton = button("Stop writing", stop, { id: "stop", hidden: true });
+const scrubber = el("input", {
+  type: "range",
+  min: 0,
+  max: 0,
+  value: 0,
+  step: 1,
+  "aria-label": "Place in the text",
+});
+const status = el("span", { class: "status", role: "status" });
+const tint = el("input", { type: "checkbox", checked: true });
+const linkButton = button("Link", copyLink, { title: "Copy a link that writes this text again" });
+const copyButton = button("Copy", copyText);
+const notes = el("div", { class: "stage-notes", role: "alert" });
+const panes = el("div", { class: "panes tinted" });
+const panel = el("aside", { class: "guess", "aria-label": "The guess at this place", "aria-live": "polite" });
+const legend = el("span", { class: "legend" }, "likely", el("span", { class: "ramp" }), "surprising");
+element.querySelector(".stage_view").append(
+  el(
+    "div",
+    { class: "transport" },
+    button("◀", () => step(-1), { "aria-label": "One character back", id: "back" }),
+    playButton,
+    button("▶", () => step(1), { "aria-label": "One character forward", id: "forward" }),
+    scrubber,
+    paces,
+    stopButton,
+  ),
+  notes,
+  el("div", { class: "stage" }, panes, panel),
+  el(
+    "div",
+    { class: "toolbar" },
+    status,
+    el("label", {}, tint, " tint by surprise"),
+    legend,
+    linkButton,
+    copyButton,
+    button("Download", downloadText),
+  ),
+);
+
+let texts = [];
+let settings = { temperature: 0.8, topK: 0, topP: 1 };
+let place = 0; // How many characters are played, of every text.
+let playing = false;
+let focus = null; // What is pointed at instead of the latest character: { text, at } or { text, prompt }.
+let waiting = []; // The branches that a link leads along: [place, character].
+let last = 0;
+let due = false; // Whether the next frame is waited for.
+
+const length = () => Math.max(0, ...texts.map(({ version }) => version.chars.length));
+const isOver = () => texts.every(({ version, error }) => version.over || error);
+
+// Writes anew. `wanted` has a model for each text, and the rest of what the texts are written from.
+function write({ models, ...wanted }, { path = [], play = true } = {}) {
+  for (const text of texts) text.stop();
+  notes.replaceChildren();
+  settings = { temperature: wanted.temperature, topK: wanted.topK, topP: wanted.topP };
+  [place, focus, waiting] = [0, null, [...path]];
+  texts = models.map(({ model, seed }) => pane({ ...wanted, model, seed }, changed));
+  panes.replaceChildren(...texts.map(({ node }) => node));
+  for (const text of texts) {
+    text.write();
+    text.score();
+  }
+  setPlaying(play);
+}
+
+// Only tells how surprising a text is.
+function score({ models, ...wanted }) {
+  for (const text of texts) text.stop();
+  notes.replaceChildren();
+  [place, focus, waiting] = [0, null, []];
+  texts = models.map(({ model, seed }) => pane({ ...wanted, length: 0, model, seed }, changed));
+  panes.replaceChildren(...texts.map(({ node }) => node));
+  for (const text of texts) {
+    text.version.over = true;
+    text.score();
+  }
+  setPlaying(false);
+}
+
+// Something has come.
+function changed() {
+  const failed = texts.find(({ error }) => error);
+  if (failed) complain(failed.error);
+  const [first] = texts;
+  if (waiting.length && first?.version.chars.length > waiting[0][0]) {
+    const [at, char] = waiting.shift();
+    first.branch(at, char);
+  }
+  if (playing) go();
+  else draw();
+}
+
+function complain(error) {
+  const note = el("p", { class: "note", text: error.message });
+  if (error.unknown)
+    note.append(
+      " ",
+      button("Drop them", () => replaceUnknown(error.unknown, "")),
+      " ",
+      button("Replace each by a space", () => replaceUnknown(error.unknown, " ")),
+    );
+  notes.replaceChildren(note);
+}
+
+function replaceUnknown(unknown, replacement) {
+  const box = document.querySelector("#prompt textarea");
+  const cleaned = [...box.value].map((char) => (unknown.includes(char) ? replacement : char)).join("");
+  Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(box, cleaned);
+  box.dispatchEvent(new Event("input", { bubbles: true }));
+  setTimeout(() => document.querySelector("#start").click(), 100);
+}
+
+function setPlaying(wanted) {
+  playing = wanted;
+  playButton.textContent = playing ? "Pause" : "Play";
+  panel.setAttribute("aria-live", playing ? "off" : "polite");
+  last = performance.now();
+  if (playing) go();
+  else draw();
+}
+
+function go() {
+  if (!due) requestAnimationFrame(advance);
+  due = true;
+}
+
+// Plays as many characters as have become due.
+function advance(now) {
+  due = false;
+  if (!playing) return;
+  const pace = +paces.value;
+  const passed = Number.isFinite(pace) ? Math.floor(((now - last) * pace) / 1000) : length();
+  if (passed > 0) {
+    last = Number.isFinite(pace) ? last + (1000 * passed) / pace : now;
+    seek(place + passed);
+  } else draw();
+  if (place >= length()) {
+    last = now;
+    if (isOver()) setPlaying(false);
+  } else go();
+}
+
+function seek(n) {
+  place = Math.max(0, Math.min(n, length()));
+  focus = null;
+  for (const text of texts) text.play(place);
+  draw();
+}
+
+function step(by) {
+  setPlaying(false);
+  seek(place + by);
+}
+
+function toggle() {
+  if (!playing && place >= length() && isOver()) seek(0);
+  setPlaying(!playing);
+}
+
+function stop() {
+  for (const text of texts) text.stop();
+}
+
+function draw() {
+  scrubber.max = length();
+  scrubber.value = place;
+  stopButton.hidden = !texts.length || isOver();
+  tell();
+  showGuess();
+}
+
+function tell() {
+  const [first] = texts;
+  if (!first) return;
+  const { version, head, asked } = first;
+  const seed = head?.seed ?? asked.seed;
+  if (version.place > 0) {
+    status.textContent = `busy: ${version.place === 1 ? "next" : `number ${version.place}`} in line`;
+    return;
+  }
+  const state = version.stopped ? "stopped, " : isOver() ? "" : "writing, ";
+  const reads =
+    head && asked.prompt.length > head.block_size ? `; the model reads the last ${head.block_size}` : "";
+  status.textContent = `${state}${version.chars.length} characters${seed === undefined || seed === null ? "" : `, seed ${seed}`}${reads}`;
+}
+
+// The guess that is pointed at, or the latest one.
+function showGuess() {
+  const text = focus?.text ?? texts[0];
+  if (!text) return;
+  const { asked, version, promptGuesses } = text;
+  if (focus?.prompt !== undefined) {
+    const guess = promptGuesses[focus.prompt - 1];
+    const before = [...asked.prompt].slice(0, focus.prompt).join("");
+    if (guess) guessPanel.show(panel, { guess, before, asked, settings, kind: "prompt" });
+    return;
+  }
+  const at = focus?.at ?? Math.max(0, Math.min(place, version.chars.length) - 1);
+  const here = version.chars[at];
+  if (!here) return;
+  const before =
+    asked.prompt +
+    version.chars
+      .slice(0, at)
+      .map(({ char }) => char)
+      .join("");
+  const kind = here.forced ? "forced" : "drawn";
+  guessPanel.show(panel, {
+    guess: here.guess,
+    before,
+    asked,
+    settings,
+    kind,
+    put: (char) => put(text, at, char),
+  });
+}
+
+// What if there had been another character?
+function put(text, at, char) {
+  text.branch(at, char);
+  [place, focus] = [at + 1, null];
+  for (const other of texts) other.play(place);
+  setPlaying(true);
+}
+
+function pointedAt({ target }) {
+  const text = texts.find(({ node }) => node.contains(target));
+  if (target.dataset?.i !== undefined) return { text, at: +target.dataset.i };
+  if (target.dataset?.p !== undefined) return { text, prompt: +target.dataset.p };
+  return null;
+}
+
+panes.addEventListener("pointerover", (event) => {
+  if (playing) return;
+  focus = pointedAt(event);
+  showGuess();
+});
+panes.addEventListener("pointerleave", () => {
+  if (playing) return;
+  focus = null;
+  showGuess();
+});
+panes.addEventListener("click", (event) => {
+  const pointed = pointedAt(event);
+  if (!pointed) return;
+  setPlaying(false);
+  if (pointed.at !== undefined) seek(pointed.at + 1);
+  focus = pointed;
+  showGuess();
+});
+element.addEventListener("keydown", (event) => {
+  if (event.target.closest("button, input, select")) return;
+  const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (event.key === " ") toggle();
+  else if (move) step(move);
+  else return;
+  event.preventDefault();
+});
+scrubber.addEventListener("input", () => {
+  const wanted = +scrubber.value;
+  setPlaying(false);
+  seek(wanted);
+});
+paces.addEventListener("change", () => {
+  last = performance.now();
+});
+tint.addEventListener("change", () => panes.classList.toggle("tinted", tint.checked));
+
+// The address of a link is no longer true once something is changed.
+document.addEventListener("input", ({ target }) => {
+  if (location.search && !element.contains(target)) history.replaceState(null, "", location.pathname);
+});
+
+// Copies a text, and says so for a moment on the button that was pressed.
+async function toClipboard(pressed, label, text) {
+  pressed.textContent = (await copy(text)) ? "Copied" : "Not copied";
+  setTimeout(() => {
+    pressed.textContent = label;
+  }, 1200);
+}
+
+function copyText() {
+  if (texts.length) toClipboard(copyButton, "Copy", texts[0].text());
+}
+
+function copyLink() {
+  const [first] = texts;
+  if (!first?.head) return;
+  const { asked, head, version } = first;
+  const rival = texts.find((text) => text.asked.model !== asked.model);
+  const query = new URLSearchParams({
+    prompt: asked.prompt,
+    ...head.link,
+    ...(rival?.head?.link.model ? { rival: rival.head.link.model } : {}),
+    samples: texts.filter((text) => text.asked.model === asked.model).length,
+    temperature: asked.temperature,
+    top_k: asked.topK,
+    top_p: asked.topP,
+    length: asked.length,
+    seed: head.seed,
+  });
+  if (version.path.length) query.set("path", JSON.stringify(version.path));
+  toClipboard(linkButton, "Link", `${location.origin}${location.pathname}?${query}`);
+}
+
+function downloadText() {
+  if (!texts.length) return;
+  const url = URL.createObjectURL(new Blob([texts[0].text()], { type: "text/plain" }));
+  el("a", { href: url, download: `charlm-${texts[0].head?.title ?? "text"}.txt` }).click();
+  URL.revokeObjectURL(url);
+}
+
+// The branches that a link leads along.
+function pathOf(link) {
+  try {
+    const path = JSON.parse(link.get("path") ?? "[]");
+    return path.filter(([at, char]) => Number.isInteger(at) && typeof char === "string");
+  } catch {
+    return [];
+  }
+}
+
+// What the controls say, in the order in which Gradio tells it.
+function wantedOf([prompt, model, rival, temperature, topK, topP, length, seed, samples]) {
+  const names = rival === "nobody" ? [model] : [model, rival];
+  const seeds = Array.from({ length: samples }, (_, i) => (seed === null ? null : seed + i));
+  const models = names.flatMap((name) => seeds.map((s) => ({ model: name, seed: s })));
+  return { models, prompt, temperature, topK, topP, length };
+}
+
+window.charlm.stage = {
+  write(...values) {
+    write(wantedOf(values));
+    element.scrollIntoView({ block: "nearest" });
+  },
+  score: (...values) => score(wantedOf(values)),
+  // A link's text is written along its path; whoever just comes is greeted by a short one.
+  open(...values) {
+    const wanted = wantedOf(values);
+    if (address.has("prompt")) write(wanted, { path: pathOf(address) });
+    else {
+      const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+      if (still) paces.value = "Infinity";
+      write({ ...wanted, length: Math.min(wanted.length, GREETING_CHARS) });
+    }
+  },
+  set(temperature, topK, topP) {
+    settings = { temperature, topK, topP };
+    showGuess();
+  },
+  shown: () => (texts.length ? [texts[0].text(), texts[0].asked.model] : null),
+};
