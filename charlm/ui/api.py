@@ -68,8 +68,8 @@ class Api:
     ) -> AsyncIterator[Any]:
         """Continues the prompt; each event has all that was written so far. top_k 0 keeps every
         character, seed -1 is a new one each time. Of several samples, with seeds that follow each other, an
-        event has a list. With distribution, there is one event when all is written, and a text is a list of its
-        characters: each itself, its probability, and the ten likeliest with theirs."""
+        event has a list. With distribution, there is one event when all is written, and a text is a list of
+        its characters: each itself, its probability, and the ten likeliest with theirs."""
         check_range("samples", samples, 1, MAX_SAMPLES)
         seeds = [None if seed == -1 else seed + i for i in range(samples)]
         client = client_of(request.client.host)

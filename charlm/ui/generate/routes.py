@@ -1,5 +1,5 @@
-"""Where the tab's script asks for texts and guesses. They come beside Gradio's events, which send the value of
-a component as a whole: a text comes in pieces, as `wire.py` writes them, for the browser to play."""
+"""Where the tab's script asks for texts and guesses. They come beside Gradio's events, which send the value
+of a component as a whole: a text comes in pieces, as `wire.py` writes them, for the browser to play."""
 
 from __future__ import annotations
 
