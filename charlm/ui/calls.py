@@ -95,8 +95,8 @@ class Calls:
                 )
         elif isinstance(fields.get("data"), list):
             given = len(fields["data"])
-            required = sum(p.default is inspect.Parameter.empty for p in parameters.values())
-            if not required <= given <= len(parameters):
+            fewest = sum(p.default is inspect.Parameter.empty for p in parameters.values())
+            if not fewest <= given <= len(parameters):
                 return _mistake(f"{wanted}: {len(parameters)} arguments in this order, not {given}.")
         return None
 

@@ -70,7 +70,12 @@ class GenerateRoutes:
         options = SamplingOptions(asked.length, asked.temperature, asked.top_k or None, asked.top_p, seed)
         begun = self.service.submit(self.service.stream, asked.model, asked.prompt, options, client)
         stream = await asyncio.wrap_future(begun)
-        return _lines(self._head(asked, stream.model) | {"seed": seed}, stream)
+        try:
+            head = self._head(asked, stream.model) | {"seed": seed}
+        except CharlmError:  # The model went meanwhile.
+            stream.close()
+            raise
+        return _lines(head, stream)
 
     async def score(self, asked: Asked, client: str) -> AsyncIterator[str]:
         """Who guesses, and the guess at each character of a text but the first."""

@@ -355,6 +355,7 @@ window.charlm.stage = {
   write(...values) {
     write(wantedOf(values));
     element.scrollIntoView({ block: "nearest" });
+    texts[0].page.focus({ preventScroll: true });
   },
   score: (...values) => score(wantedOf(values)),
   // A link's text is written along its path; whoever just comes is greeted by a short one.
