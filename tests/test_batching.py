@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from charlm import CharlmError, stream
+from charlm.engine import decoding
 from charlm.engine.decoding import AttentionRunner, runner_for
 from charlm.engine.sampling import SamplingOptions, prompt_ids
 from charlm.models import LanguageModel, build
@@ -54,7 +55,12 @@ def alone(model: LanguageModel, prompt: str, o: SamplingOptions) -> str:
     return text_of(stream(model, prompt, max_new_chars=o.max_new_chars, **settings))
 
 
-def test_texts_written_together_are_those_written_alone(batcher: Batcher, trained: LanguageModel):
+@pytest.mark.parametrize("cores", [1, 2, 5])
+def test_texts_written_together_are_those_written_alone(
+    cores: int, batcher: Batcher, trained: LanguageModel, monkeypatch: pytest.MonkeyPatch
+):
+    """To the bit, on any number of processors."""
+    monkeypatch.setattr(decoding, "CORES", cores)
     prompts = ["ANN", "BOB:\nThe", "", "E", "The sea is blue, and 7 of them I saw.\n" * 3, "x"]
     prompts = [trained.tokenizer.replace_unknown(prompt) for prompt in prompts]
     streams = [submit(batcher, p, o) for p, o in zip(prompts, SETTINGS, strict=True)]

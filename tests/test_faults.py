@@ -236,6 +236,24 @@ def test_behind_a_proxy_and_on_all_addresses():
             assert answer.status_code == 200
 
 
+def test_three_starts_share_a_cache(tmp_path: Path):
+    """Of compiled code, which none of them finds there."""
+    script = (
+        "import numpy as np\n"
+        "from charlm.engine import kernel\n"
+        "x = np.full((1, 4), 3, np.float32)\n"
+        "kernel.run(kernel.rms_norm, x, x)\n"
+        "print(x[0, 0])\n"
+    )
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    started = [
+        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=ROOT, env=environment)
+        for _ in range(3)
+    ]
+    assert [float(process.communicate()[0]) for process in started] == pytest.approx([1.0] * 3)
+    assert list(tmp_path.rglob("*.nbi"))
+
+
 def test_a_clock_that_is_set_back(tmp_path: Path):
     """A process whose clock jumps back a day at every look trains, saves and writes as ever."""
     (tmp_path / "sitecustomize.py").write_text(
