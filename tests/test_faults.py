@@ -78,8 +78,7 @@ def test_with_few_file_descriptors_it_says_so_once_and_goes_on(tmp_path: Path):
 def test_on_a_full_disk_it_says_what_cannot_be_kept_and_goes_on(tmp_path: Path):
     """Files may have 5,000 bytes here: beyond, writing fails as on a full disk."""
     log = (tmp_path / "log").open("wb")
-    environment = {"TMPDIR": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "code")}
-    with serving("app.py", before=["prlimit", "--fsize=5000"], log=log, **environment) as (url, _):
+    with serving("app.py", before=["prlimit", "--fsize=5000"], log=log, TMPDIR=str(tmp_path)) as (url, _):
         for size, status in ((20_000, 507), (500, 200)):
             answer = httpx.post(f"{url}gradio_api/upload", files={"files": ("a.txt", b"a" * size)})
             assert answer.status_code == status
@@ -236,18 +235,28 @@ def test_behind_a_proxy_and_on_all_addresses():
             assert answer.status_code == 200
 
 
+COMPILE = """
+import numpy as np
+from charlm.engine import kernel
+x = np.full((1, 4), 3, np.float32)
+kernel.run(kernel.rms_norm, x, x)
+print(x[0, 0])
+"""
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="no prlimit here")
+def test_on_a_full_disk_compiled_code_is_used_though_it_cannot_be_kept(tmp_path: Path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    command = ["prlimit", "--fsize=100", sys.executable, "-c", COMPILE]
+    told = subprocess.run(command, stdout=subprocess.PIPE, cwd=ROOT, env=environment)
+    assert float(told.stdout) == pytest.approx(1.0)
+
+
 def test_three_starts_share_a_cache(tmp_path: Path):
     """Of compiled code, which none of them finds there."""
-    script = (
-        "import numpy as np\n"
-        "from charlm.engine import kernel\n"
-        "x = np.full((1, 4), 3, np.float32)\n"
-        "kernel.run(kernel.rms_norm, x, x)\n"
-        "print(x[0, 0])\n"
-    )
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     started = [
-        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=ROOT, env=environment)
+        subprocess.Popen([sys.executable, "-c", COMPILE], stdout=subprocess.PIPE, cwd=ROOT, env=environment)
         for _ in range(3)
     ]
     assert [float(process.communicate()[0]) for process in started] == pytest.approx([1.0] * 3)

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -101,10 +102,8 @@ DECODE = """([text, vocab, settings]) => charlm.guesses.decode(text, [...vocab])
 }))"""
 
 
-@pytest.mark.parametrize("options", SETTINGS, ids=str)
-def test_the_script_reads_what_was_drawn_from_and_believed(options: dict[str, Any], page: Page):
-    for name in ("gpt", "bigram"):
-        model = charlm.load(name)
+def test_the_script_reads_what_was_drawn_from_and_believed(page: Page):
+    for model, options in product(map(charlm.load, ("gpt", "bigram")), SETTINGS):
         steps = list(charlm.stream(model, "ROMEO:", max_new_chars=60, seed=1, **options))
         settings = {
             "temperature": options["temperature"],
