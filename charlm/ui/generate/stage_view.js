@@ -71,28 +71,28 @@ let due = false; // Whether the next frame is waited for.
 const length = () => Math.max(0, ...texts.map(({ version }) => version.chars.length));
 const isOver = () => texts.every(({ version, error }) => version.over || error);
 
-// Writes anew. `wanted` has a model for each text, and the rest of what the texts are written from.
-function write({ models, ...wanted }, { path = [], play = true } = {}) {
+// Puts new texts on the stage: `wanted` has a model for each, and the rest of what they are written from.
+function begin({ models, ...wanted }, path = []) {
   for (const text of texts) text.stop();
   notes.replaceChildren();
   settings = { temperature: wanted.temperature, topK: wanted.topK, topP: wanted.topP };
   [place, focus, waiting] = [0, null, [...path]];
   texts = models.map(({ model, seed }) => pane({ ...wanted, model, seed }, changed));
   panes.replaceChildren(...texts.map(({ node }) => node));
+}
+
+function write(wanted, path) {
+  begin(wanted, path);
   for (const text of texts) {
     text.write();
     text.score();
   }
-  setPlaying(play);
+  setPlaying(true);
 }
 
 // Only tells how surprising a text is.
-function score({ models, ...wanted }) {
-  for (const text of texts) text.stop();
-  notes.replaceChildren();
-  [place, focus, waiting] = [0, null, []];
-  texts = models.map(({ model, seed }) => pane({ ...wanted, length: 0, model, seed }, changed));
-  panes.replaceChildren(...texts.map(({ node }) => node));
+function score(wanted) {
+  begin({ ...wanted, length: 0 });
   for (const text of texts) {
     text.version.over = true;
     text.score();
@@ -361,7 +361,7 @@ window.charlm.stage = {
   // A link's text is written along its path; whoever just comes is greeted by a short one.
   open(...values) {
     const wanted = wantedOf(values);
-    if (address.has("prompt")) write(wanted, { path: pathOf(address) });
+    if (address.has("prompt")) write(wanted, pathOf(address));
     else {
       const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
       if (still) paces.value = "Infinity";
