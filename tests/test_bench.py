@@ -10,7 +10,7 @@ import browser
 import pytest
 
 from charlm import cli
-from charlm.bench import load, training
+from charlm.bench import generation, load, page, training
 from charlm.corpus import Corpus
 from charlm.training import presets
 
@@ -21,7 +21,9 @@ pytestmark = [
 
 
 @pytest.fixture
-def bench(capsys: pytest.CaptureFixture[str]):
+def bench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(generation, "CHARS_EACH", 20)
+
     def bench(*options: object) -> dict[str, list[str]]:
         """The rows of all tables of a report, by what they begin with."""
         assert cli.main(["bench", *map(str, options)]) == 0
@@ -62,6 +64,8 @@ def test_load(bench, monkeypatch: pytest.MonkeyPatch):
 def test_page(bench, monkeypatch: pytest.MonkeyPatch):
     browser.skip_without_browser()
     monkeypatch.setattr(load, "CALM_SECONDS", 0)
+    server = "import http.server, os; http.server.test(port=int(os.environ['GRADIO_SERVER_PORT']))"
+    monkeypatch.setattr(page, "ONE_LINE_APP", server)
     rows = bench("page", "--rounds", 1, "--visitors", 2, "--seconds", 1)
     assert all(float(number) > 0 for number in rows["time to the first page, s"])
     assert "write in Chromium" in rows["requests"][0]

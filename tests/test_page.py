@@ -35,6 +35,14 @@ def chromium() -> Iterator[playwright.Browser]:
         yield p.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
 
 
+def is_welcome(response: playwright.Response) -> bool:
+    """Whether it answers the page's first call, with a visitor and what is theirs."""
+    if not response.url.endswith("/run/predict"):
+        return False
+    data = response.json().get("data", [])
+    return len(data) == 2 and isinstance(data[0], str) and len(data[0]) == ID_CHARS and data[1] == []
+
+
 @pytest.fixture
 def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
@@ -43,7 +51,8 @@ def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
     complaints = []
     page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda e: complaints.append(str(e)))
-    page.goto(url)
+    with page.expect_response(is_welcome):
+        page.goto(url)
     yield page
     context.close()
     assert not complaints
@@ -375,14 +384,6 @@ def test_a_unit_of_time_or_steps_is_offered_with_what_suits_the_model(page: Page
     expect(amount).to_have_value("60")
     page.locator("#train-unit").get_by_text("steps").click()
     expect(amount).to_have_value("1000")
-
-
-def is_welcome(response: playwright.Response) -> bool:
-    """Whether it answers the page's first call, with a visitor and what is theirs."""
-    if not response.url.endswith("/run/predict"):
-        return False
-    data = response.json().get("data", [])
-    return len(data) == 2 and isinstance(data[0], str) and len(data[0]) == ID_CHARS and data[1] == []
 
 
 def test_settings_and_models_survive_a_restart_of_the_server(chromium: playwright.Browser):

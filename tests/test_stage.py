@@ -232,6 +232,27 @@ def test_steps_and_keys(page: Page, gpt: LanguageModel):
     expect(page.locator("#play")).to_have_text("Play")
 
 
+def test_by_keyboard_alone(page: Page):
+    page.get_by_text("More settings").click()
+    set_number(page, "length", "30")
+    page.locator("#prompt textarea").focus()
+    page.keyboard.press("End")
+    page.keyboard.type(" O")
+    while page.evaluate("document.activeElement.id") != "start":
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#written .prompt")).to_have_text("ROMEO: O")
+    expect(page.locator("#written .ch").nth(9)).to_be_attached()
+    page.keyboard.press(" ")
+    expect(page.locator("#play")).to_have_text("Play")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Tab")
+    put = page.evaluate("document.activeElement.textContent")
+    page.keyboard.press("Enter")
+    expect(page.locator("#written .ch.forced")).to_have_text(put.replace("␣", " ").replace("↵", "\n"))
+    expect(page.locator("#written .versions button")).to_have_count(2)
+
+
 def test_the_guess_at_a_character_follows_the_temperature(page: Page, gpt: LanguageModel):
     write(page)
     step = list(charlm.stream(gpt, "ROMEO:", max_new_chars=40, temperature=0.8, seed=7))[4]
@@ -279,6 +300,18 @@ def test_what_if(page: Page, gpt: LanguageModel):
     assert shown(page) == branch
 
 
+def test_what_is_typed_after_a_link_was_opened_survives_a_reload(page: Page, url: str):
+    page.goto(f"{url}?prompt=JULIET:&length=20&seed=7&rival=bigram&samples=2")
+    expect(page.locator("#written .pane")).to_have_count(4)
+    expect(page.locator("#prompt textarea")).to_have_value("JULIET:")
+    page.locator("#prompt textarea").fill("HAMLET:")
+    expect(page).to_have_url(url)
+    page.wait_for_timeout(500)
+    page.reload()
+    expect(page.locator("#prompt textarea")).to_have_value("HAMLET:")
+    expect(page.locator("#written .prompt")).to_have_text("HAMLET:")
+
+
 def test_how_surprised_it_is(page: Page, gpt: LanguageModel):
     """By a text of one's own, which may be longer than a model reads at once."""
     text = "To be, or not to be: that is the question.\n" * 8
@@ -323,7 +356,13 @@ def test_stop_ends_the_writing_on_the_server(page: Page):
     assert status.inner_text() == told
 
 
-def test_unknown_characters_can_be_dropped(page: Page):
+def test_what_cannot_be_written_is_told_on_the_page(page: Page):
+    """And unknown characters can be dropped."""
+    page.get_by_text("More settings").click()
+    set_number(page, "seed", "3.7")
+    page.locator("#start").click()
+    expect(page.locator("#written .note")).to_contain_text("seed: Input should be a valid integer")
+    set_number(page, "seed", "7")
     page.locator("#prompt textarea").fill("<b>Café</b>")
     page.locator("#start").click()
     expect(page.locator("#written .note")).to_contain_text("lacks “<”, “>”, “é” and “/”")
@@ -331,13 +370,6 @@ def test_unknown_characters_can_be_dropped(page: Page):
     expect(page.locator("#written .prompt")).to_have_text("bCafb")
     expect(page.locator("#written .note")).to_have_count(0)
     assert page.locator("#prompt textarea").input_value() == "bCafb"
-
-
-def test_a_seed_that_is_none_is_told(page: Page):
-    page.get_by_text("More settings").click()
-    set_number(page, "seed", "3.7")
-    page.locator("#start").click()
-    expect(page.locator("#written .note")).to_contain_text("seed: Input should be a valid integer")
 
 
 def test_on_a_phone(url: str, chromium: playwright.Browser):

@@ -30,6 +30,7 @@ PREFIX, LOCK = "charlm-", "in-use.lock"
 ID_BYTES = 24
 ID_CHARS = 64
 """Of an id: `ID_BYTES` of chance and as many of signature, in base 64."""
+NOT_YET = "This page is still being opened: please try again in a moment."
 NOBODY = "The server was started anew and does not know this page any more: please reload it."
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class Visitors:
     def check(self, visitor: str) -> None:
         """Raises `CharlmError` if `visitor` is nobody, who can have nothing of their own."""
         if not self._is_genuine(visitor):
-            raise CharlmError(NOBODY)
+            raise CharlmError(NOBODY if visitor else NOT_YET)
 
     def client(self, visitor: str) -> str:
         """Where `visitor` comes from: bounds for each client count by it."""
