@@ -20,6 +20,14 @@ pytestmark = [
 ]
 
 
+QUICK_APP = """
+import os
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+address = "127.0.0.1", int(os.environ["GRADIO_SERVER_PORT"])
+HTTPServer(address, SimpleHTTPRequestHandler).serve_forever()
+"""
+
+
 @pytest.fixture
 def bench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(generation, "CHARS_EACH", 20)
@@ -64,8 +72,7 @@ def test_load(bench, monkeypatch: pytest.MonkeyPatch):
 def test_page(bench, monkeypatch: pytest.MonkeyPatch):
     browser.skip_without_browser()
     monkeypatch.setattr(load, "CALM_SECONDS", 0)
-    server = "import http.server, os; http.server.test(port=int(os.environ['GRADIO_SERVER_PORT']))"
-    monkeypatch.setattr(page, "ONE_LINE_APP", server)
+    monkeypatch.setattr(page, "ONE_LINE_APP", QUICK_APP)
     rows = bench("page", "--rounds", 1, "--visitors", 2, "--seconds", 1)
     assert all(float(number) > 0 for number in rows["time to the first page, s"])
     assert "write in Chromium" in rows["requests"][0]
