@@ -21,7 +21,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from charlm.errors import CharlmError
-from charlm.files import write_atomically
+from charlm.files import write_atomically, write_together
 from charlm.models import ARCHITECTURES, LanguageModel
 from charlm.tokenizer import CharTokenizer
 
@@ -45,8 +45,8 @@ def save(model: LanguageModel, record: dict[str, Any], folder: Path) -> None:
     The weights are kept in half precision, which halves the file and what a character costs to write;
     the loss does not change in its fourth digit.
 
-    The configuration names the weights by their hash and is written last, so that a crash between
-    the two cannot leave a pair that loads wrongly. Raises `CharlmError` if writing fails, or what is written
+    The configuration names the weights by their hash, so that a crash between the two cannot leave a pair
+    that loads wrongly. Raises `CharlmError` if writing fails, or what is written
     could not be read again.
     """
     tensors = {name: t.half().contiguous() for name, t in model.state_dict().items()}
@@ -68,8 +68,7 @@ def save(model: LanguageModel, record: dict[str, Any], folder: Path) -> None:
     for name, size in ((CONFIG, len(text)), (WEIGHTS, len(weights))):
         if size > FILE_LIMITS[name]:
             raise CharlmError(f"{name} would have {size:,} bytes, and could not be read again.")
-    write_atomically(folder / WEIGHTS, weights)
-    write_atomically(folder / CONFIG, text.encode())
+    write_together({folder / WEIGHTS: weights, folder / CONFIG: text.encode()})
 
 
 def names() -> list[str]:

@@ -281,8 +281,14 @@ def _ask_to_stop(run: Run) -> None:
 
 def _has_model(run: Run) -> bool:
     """Whether a run has left a model that has learned something."""
-    learned = run.process.returncode == 0 or any(e["step"] for e in run.evaluations)
-    return learned and (run.model / checkpoints.CONFIG).exists()
+    if not (run.model / checkpoints.CONFIG).exists():
+        return False
+    if run.process.returncode == 0:
+        return True
+    try:
+        return bool(checkpoints.load(run.model).record["steps"])
+    except CharlmError:  # It ended while it was writing.
+        return False
 
 
 def _follow(run: Run) -> str:

@@ -1,7 +1,7 @@
 // One text that is being written: asks the server for it, keeps what has come, and shows as much of it as has
 // been played.
 window.charlm.pane = (() => {
-  const { el, guesses } = window.charlm;
+  const { el, glyphs, guesses } = window.charlm;
   const TINTED_NATS = 5;
 
   const sum = (numbers) => numbers.reduce((total, x) => total + x, 0);
@@ -35,7 +35,7 @@ window.charlm.pane = (() => {
     if (!losses.length) return "";
     const loss = sum(losses) / losses.length;
     const among = Math.exp(loss).toFixed(loss < 2.3 ? 1 : 0);
-    return `${name} ${loss.toFixed(2)} nats per character, as good as guessing among ${among}`;
+    return `${name} ${loss.toFixed(2)} nats per character, as good as guessing among ${among} characters`;
   }
 
   // `asked` is what a text is written from: prompt, model, temperature, topK, topP, length and seed. `changed()`
@@ -191,15 +191,11 @@ window.charlm.pane = (() => {
     function listVersions() {
       if (state.all.length < 2) return;
       const buttons = state.all.map((version, i) => {
-        const last = version.path.at(-1);
-        const text = last ? `${i + 1}: “${last[1]}” at ${last[0] + 1}` : "1: as written";
         const onclick = () => show(version, version.chars.length);
-        return el("button", {
-          type: "button",
-          text,
-          onclick,
-          "aria-pressed": `${version === state.version}`,
-        });
+        const attributes = { type: "button", onclick, "aria-pressed": `${version === state.version}` };
+        if (!version.path.length) return el("button", attributes, "1: as written");
+        const [at, char] = version.path.at(-1);
+        return el("button", attributes, `${i + 1}: `, glyphs(char), ` at ${at + 1}`);
       });
       versions.replaceChildren(...buttons);
     }
