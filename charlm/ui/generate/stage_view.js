@@ -187,6 +187,7 @@ function stop() {
 function draw() {
   scrubber.max = length();
   scrubber.value = place;
+  scrubber.style.setProperty("--done", `${(100 * place) / Math.max(1, length())}%`);
   stopButton.hidden = !texts.length || isOver();
   tell();
   showGuess();
