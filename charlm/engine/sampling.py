@@ -23,7 +23,8 @@ MAX_TOP_K = 2**31
 class Step:
     """One written character and the distribution it was drawn from."""
 
-    char: str
+    id: int
+    """Of the character."""
     prob: float
     """Its probability, after temperature, top-k and top-p."""
     probs: np.ndarray = field(repr=False)
@@ -36,9 +37,9 @@ class Step:
     tokenizer: CharTokenizer = field(repr=False)
 
     @property
-    def id(self) -> int:
-        """Its place in the vocabulary."""
-        return self.tokenizer.encode(self.char)[0]
+    def char(self) -> str:
+        """The character itself."""
+        return self.tokenizer.vocab[self.id]
 
     @cached_property
     def alternatives(self) -> list[tuple[str, float]]:
@@ -128,7 +129,7 @@ class Sampler:
         ids = (reached <= np.array(uniform)[:, None] * reached[:, -1:]).sum(-1)
         drawn = probs[np.arange(len(ids)), ids].tolist()
         return ids, [
-            Step(tokenizer.vocab[i], p, all_p, scores, number, tokenizer)
+            Step(i, p, all_p, scores, number, tokenizer)
             for i, p, all_p, scores, number in zip(ids.tolist(), drawn, probs, logits, uniform, strict=True)
         ]
 

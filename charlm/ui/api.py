@@ -18,7 +18,7 @@ from charlm.service.batching import Stream, follow
 from charlm.service.limits import MAX_SAMPLES, MAX_TEXT_CHARS, check_chars
 from charlm.service.models import ModelService
 from charlm.ui.attention import numbers as attention
-from charlm.ui.requests import client_of
+from charlm.ui.requests import client_of, mistake
 
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
 SECONDS_BETWEEN_UPDATES = 0.1
@@ -194,6 +194,4 @@ def _errors_for_clients() -> Iterator[None]:
     except CharlmError as error:
         raise gr.Error(str(error), print_exception=False) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        sentence = f"{first['loc'][-1]}: {first['msg']}, not {str(first['input'])[:100]!r}."
-        raise gr.Error(sentence, print_exception=False) from error
+        raise gr.Error(mistake(error), print_exception=False) from error

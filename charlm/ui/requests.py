@@ -6,6 +6,7 @@ import ipaddress
 import json
 from typing import Any
 
+from pydantic import ValidationError
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,6 +22,13 @@ NETWORK_BITS = 64
 def refusal(status: int, sentence: str, **headers: str) -> Response:
     """An answer under the names by which the page and Gradio's clients look for an error."""
     return JSONResponse({"error": sentence, "detail": sentence}, status, headers)
+
+
+def mistake(error: ValidationError) -> str:
+    """What is wrong with the first field that pydantic refuses, in a sentence."""
+    first = error.errors()[0]
+    field = first["loc"][-1] if first["loc"] else "The request"
+    return f"{field}: {first['msg']}, not {str(first['input'])[:100]!r}."
 
 
 class Refused(Exception):

@@ -30,6 +30,19 @@ window.charlm.pane = (() => {
     throw Object.assign(new Error(told.error ?? "The server did not answer."), { unknown: told.unknown });
   }
 
+  // A text as it is written for the first time, or along a path of branches.
+  const newVersion = (chars, path) => ({
+    chars,
+    path,
+    spans: [],
+    played: 0,
+    place: 0,
+    over: false,
+    stopped: false,
+  });
+
+  const textOf = (chars) => chars.map(({ char }) => char).join("");
+
   // A mean loss in words, and what it means.
   function lossOf(name, losses) {
     if (!losses.length) return "";
@@ -59,7 +72,7 @@ window.charlm.pane = (() => {
       page,
       head: null,
       promptGuesses: [],
-      version: { chars: [], path: [], spans: [], played: 0, place: 0, over: false, stopped: false },
+      version: newVersion([], []),
       error: null,
     };
     state.all = [state.version];
@@ -97,9 +110,10 @@ window.charlm.pane = (() => {
       writing?.abort();
       writing = new AbortController();
       const mine = writing;
-      const written = version.chars.map(({ char }) => char).join("");
+      // Of a text that goes on, as much as the model reads.
+      const read = state.head?.block_size ?? Infinity;
       const body = {
-        prompt: [...asked.prompt, ...written].slice(-10_000).join(""),
+        prompt: [...asked.prompt, ...textOf(version.chars)].slice(-read).join(""),
         model: asked.model,
         temperature: asked.temperature,
         top_k: asked.topK,
@@ -172,7 +186,7 @@ window.charlm.pane = (() => {
       const place = guess.candidates.findIndex((candidate) => candidate.char === char);
       const chars = [...old.chars.slice(0, at), { char, guess: { ...guess, place }, forced: true }];
       const path = [...old.path.filter(([i]) => i < at), [at, char]];
-      const version = { chars, path, spans: [], played: 0, place: 0, over: false, stopped: false };
+      const version = newVersion(chars, path);
       if (!old.over) old.stopped = true;
       state.all.push(version);
       show(version, at + 1);
@@ -204,7 +218,8 @@ window.charlm.pane = (() => {
       writing?.abort();
     }
 
-    const text = () => asked.prompt + state.version.chars.map(({ char }) => char).join("");
+    // The prompt and the first n characters after it.
+    const text = (n) => asked.prompt + textOf(state.version.chars.slice(0, n));
     return Object.assign(state, {
       write: () => write(state.version, asked.seed),
       score,

@@ -24,7 +24,7 @@ from charlm.service.models import ModelService
 from charlm.tokenizer import UnknownCharacterError
 from charlm.training.evaluation import logits_of
 from charlm.ui.generate.wire import encode, encode_guesses
-from charlm.ui.requests import client_of, refusal
+from charlm.ui.requests import client_of, mistake, refusal
 
 WRITE, SCORE = "/generate/write", "/generate/score"
 SECONDS_BETWEEN_PIECES = 0.1
@@ -34,7 +34,7 @@ UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class Asked(BaseModel):
-    """What the script asks for. A `seed` of None is a new one."""
+    """What guesses are wanted for."""
 
     model_config = ConfigDict(strict=True)
 
@@ -43,6 +43,8 @@ class Asked(BaseModel):
 
 
 class Writing(Asked):
+    """What is to be written. A `seed` of None is a new one."""
+
     temperature: float
     top_k: int
     top_p: float
@@ -114,9 +116,7 @@ def _answering(
             asked = kind.model_validate_json(await request.body())
             lines = await answer(asked, client_of(request.client.host if request.client else ""))
         except ValidationError as error:
-            first = error.errors()[0]
-            field = " ".join(map(str, first["loc"])) or "The request"
-            return refusal(400, f"{field}: {first['msg']}, not {str(first['input'])[:100]!r}.")
+            return refusal(400, mistake(error))
         except UnknownCharacterError as error:
             return JSONResponse({"error": str(error), "unknown": error.chars}, 422)
         except CharlmError as error:

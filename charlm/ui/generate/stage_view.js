@@ -222,12 +222,7 @@ function showGuess() {
   const at = focus?.at ?? Math.max(0, Math.min(place, version.chars.length) - 1);
   const here = version.chars[at];
   if (!here) return;
-  const before =
-    asked.prompt +
-    version.chars
-      .slice(0, at)
-      .map(({ char }) => char)
-      .join("");
+  const before = text.text(at);
   const kind = here.forced ? "forced" : "drawn";
   guessPanel.show(panel, {
     guess: here.guess,

@@ -3,7 +3,7 @@
 
 A guess is what the model believed before temperature, top-k and top-p, from which the browser computes all
 the rest. The likeliest characters come one by one, those that are left together: what their probabilities
-sum to at three temperatures is enough to know it at all others. In digits of base 94, a guess is
+sum to at four temperatures is enough to know it at all others. In digits of base 94, a guess is
 
     1      how many characters come one by one
     1      which of them is the one that stands in the text
