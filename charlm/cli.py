@@ -257,7 +257,9 @@ def _begin(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
 def _keep_on_the_way(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
     """Writes what would be lost if the process were killed now."""
     if args.events:
-        _save_checkpoint(trainer, args)
+        # Two in turn: killed between the two files of one, it leaves the other whole.
+        turn = trainer.step // trainer.options.eval_interval % 2
+        _save_checkpoint(trainer, args, args.out.with_name(f"{args.out.name}-{turn}"))
         return
     try:
         trainer.save(state)
@@ -270,7 +272,7 @@ def _keep_on_the_way(trainer: Trainer, args: argparse.Namespace, state: Path) ->
 
 def _keep(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
     """Writes what was learned, with estimated losses, and after an interruption what `--resume` needs."""
-    _save_checkpoint(trainer, args)
+    _save_checkpoint(trainer, args, args.out)
     if args.events:
         return
     if trainer.done < 1:
@@ -286,7 +288,8 @@ def _keep(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
 
 def _measure(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
     """Writes the checkpoint again with the losses on the whole split, which take their time."""
-    record = _save_checkpoint(trainer, args, trainer.losses(SECONDS_A_LOSS if args.events else math.inf))
+    losses = trainer.losses(SECONDS_A_LOSS if args.events else math.inf)
+    record = _save_checkpoint(trainer, args, args.out, losses)
     if args.events:
         return
     state.unlink(missing_ok=True)
@@ -297,14 +300,14 @@ def _measure(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
 
 
 def _save_checkpoint(
-    trainer: Trainer, args: argparse.Namespace, losses: Mapping[str, float] | None = None
+    trainer: Trainer, args: argparse.Namespace, folder: Path, losses: Mapping[str, float] | None = None
 ) -> dict[str, Any]:
-    """Writes the checkpoint and returns its record."""
+    """Writes the checkpoint to `folder` and returns its record."""
     processes = distributed.world_size()
     program = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
     arguments = [_without_folders(argument) for argument in sys.argv[1:]]
     record = trainer.record(f"{program} -m charlm {shlex.join(arguments)}") | dict(losses or {})
-    checkpoints.save(trainer.average, record, args.out)
+    checkpoints.save(trainer.average, record, folder)
     return record
 
 

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import browser
 import pytest
+from browser import open_tab, pick, set_number
 from conftest import TINY
 
 from charlm import checkpoints
@@ -86,25 +87,11 @@ def odd(page: Page, odd_zip: bytes) -> str:
     return "my model"
 
 
-def open_tab(page: Page, name: str) -> None:
-    page.get_by_role("tab", name=name, exact=True).click()
-
-
-def set_number(page: Page, block: str, value: str) -> None:
-    page.locator(f"#{block} input[type=number]").fill(value)
-    page.locator(f"#{block} input[type=number]").press("Tab")
-
-
 def upload(page: Page, block: str, name: str, data: bytes) -> None:
     page.locator(f"#{block} input[type=file]").set_input_files(
         {"name": name, "mimeType": "application/octet-stream", "buffer": data}
     )
     expect(page.locator(f"#{block}").get_by_label("Clear")).to_be_visible()
-
-
-def pick(page: Page, menu: str, choice: str) -> None:
-    page.locator(f"#{menu} input").click()
-    page.get_by_role("option", name=choice, exact=True).click()
 
 
 def set_length(page: Page, length: int) -> None:

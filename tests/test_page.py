@@ -9,6 +9,7 @@ from pathlib import Path
 
 import browser
 import pytest
+from browser import open_tab, pick, set_number, wait_until_trained
 
 import charlm
 from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS, free_port, serving
@@ -69,24 +70,6 @@ def number(x: float | None) -> str:
     return (str(int(x)) if x == int(x) else f"{x:.2f}").replace("-", "−")
 
 
-def set_number(page: Page, block: str, value: str) -> None:
-    field = page.locator(f"#{block} input[type=number]")
-    field.fill(value)
-    field.press("Tab")
-
-
-def pick(page: Page, menu: str, choice: str) -> None:
-    """Opens the menu again if its choices came after it was opened: an open one does not change."""
-    option = page.get_by_role("option", name=choice, exact=True)
-    for _ in range(30):
-        page.locator(f"#{menu} input").click()
-        try:
-            return option.click(timeout=1_000)
-        except playwright.TimeoutError:
-            page.locator(f"#{menu} input").blur()
-    pytest.fail(f"{choice!r} is not in the menu {menu!r}")
-
-
 def test_a_link_that_makes_no_sense_is_harmless(page: Page, url: str):
     page.goto(f"{url}?model=../etc&temperature=hot&top_k=-9&length=1e99&seed=nan")
     expect(page.locator("#start")).to_be_visible()
@@ -115,10 +98,6 @@ def test_settings_survive_a_reload(page: Page):
     expect(page.locator("#inside-text textarea")).to_have_value("To be")
     open_tab(page, "Tokens")
     expect(page.locator("#tokens-text textarea")).to_have_value(re.compile("^First Citizen"))
-
-
-def open_tab(page: Page, name: str) -> None:
-    page.get_by_role("tab", name=name, exact=True).click()
 
 
 def test_tokens_tab(page: Page):
@@ -267,7 +246,7 @@ def test_html_that_was_uploaded_and_that_a_model_writes_is_shown_as_text(page: P
     set_number(page, "train-amount", "400")
     page.locator("#train-name input, #train-name textarea").fill("<i>mine</i>")
     page.locator("#train-start").click()
-    expect(page.locator("#train-progress [data-state]")).to_have_attribute("data-state", "done")
+    wait_until_trained(page)
     expect(page.locator("#train-history")).to_contain_text("<i><i>")
     open_tab(page, "Generate")
     pick(page, "model", "<i>mine</i>")
@@ -291,7 +270,7 @@ def test_training_on_a_file(page: Page, tmp_path: Path):
     expect(page.locator("#train-file")).to_contain_text("book")
     page.locator("#train-start").click()
     expect(page.locator("#train-notes")).to_contain_text("not UTF-8: it was read as")
-    expect(page.locator("#train-progress [data-state]")).to_have_attribute("data-state", "done")
+    wait_until_trained(page)
     expect(page.locator("#train-history")).to_contain_text("After 30 steps")
 
 

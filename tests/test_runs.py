@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,25 @@ def test_what_a_run_had_learned_before_it_died_is_kept(service: ModelService, co
     assert "What it had learned before is among your models" in run.error
     (name,) = service.own_names(ann)
     assert service.get(name).record["steps"] > 0
+
+
+def test_a_run_killed_between_the_two_files_of_a_checkpoint_keeps_the_one_before(
+    service: ModelService, corpus: Corpus, ann: str
+):
+    run = service.runs.start(ann, "one", "bigram", {"block_size": 8}, steps=5000, text=corpus.text)
+    wait_for(lambda: len(run.evaluations) > 3)
+    run.process.send_signal(signal.SIGSTOP)
+    kept = sorted(run.folder.glob(f"*/{checkpoints.WEIGHTS}"), key=lambda path: path.stat().st_mtime_ns)
+    with suppress(CharlmError):  # Stopped between the two files, it needs no help to leave one of them.
+        for path in kept:
+            checkpoints.load(path.parent)
+        kept[-1].write_bytes(b"the weights of another moment")
+    run.process.kill()
+    wait_for(lambda: not run.active)
+    assert "What it had learned before is among your models" in run.error
+    (name,) = service.own_names(ann)
+    assert service.get(name).record["steps"] > 0
+    assert [path.name for path in run.folder.iterdir()] == ["model"]
 
 
 def test_a_run_ends_with_the_app(corpus: Corpus):

@@ -15,6 +15,7 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 import torch
+from browser import set_number
 
 import charlm
 from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS
@@ -56,11 +57,6 @@ def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
     yield page
     context.close()
     assert not [c for c in complaints if "status of 4" not in c]
-
-
-def set_number(page: Page, block: str, value: str) -> None:
-    page.locator(f"#{block} input[type=number]").fill(value)
-    page.locator(f"#{block} input[type=number]").press("Tab")
 
 
 def write(page: Page, length: int = 40, prompt: str = "ROMEO:", pace: str = "Infinity", **more: str) -> None:
@@ -182,7 +178,7 @@ def test_what_is_no_request_is_told(body: bytes, url: str):
 def test_a_visitor_is_greeted_by_a_text_and_its_guesses(page: Page):
     expect(page.locator("#written .guess-row.chosen")).to_be_in_viewport()
     expect(page.locator("#written .strip .fell")).to_be_in_viewport()
-    expect(page.locator("#written .ch").nth(60)).to_be_visible()
+    expect(page.locator("#written .ch").nth(60)).to_be_attached()
     expect(page.locator("#written .status")).to_contain_text("120 characters")
 
 

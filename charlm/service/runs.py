@@ -280,14 +280,22 @@ def _ask_to_stop(run: Run) -> None:
 
 
 def _has_model(run: Run) -> bool:
-    """Whether a run has left a model that has learned something."""
-    if not (run.model / checkpoints.CONFIG).exists():
-        return False
-    if run.process.returncode == 0:
-        return True
+    """Whether a run has left a model that has learned something: if it was killed, the last that it had
+    written whole."""
+    found = sorted(run.folder.glob(f"{MODEL}*"), key=lambda folder: folder.stat().st_mtime_ns, reverse=True)
+    best = run.model if run.process.returncode == 0 else next(filter(_has_learned, found), None)
+    for folder in found:
+        if folder != best:
+            shutil.rmtree(folder, ignore_errors=True)
+    if best is not None and best != run.model:
+        best.rename(run.model)
+    return (run.model / checkpoints.CONFIG).exists()
+
+
+def _has_learned(folder: Path) -> bool:
     try:
-        return bool(checkpoints.load(run.model).record["steps"])
-    except CharlmError:  # It ended while it was writing.
+        return bool(checkpoints.load(folder).record["steps"])
+    except CharlmError:  # Its process ended while it was writing it.
         return False
 
 
