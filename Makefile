@@ -1,7 +1,7 @@
 # What one does again and again. CONTRIBUTING.md says more.
 PYTHON ?= .venv/bin/python
 
-.PHONY: install lint format test test-fast pictures
+.PHONY: install lint format test test-fast coverage pictures
 
 install:
 	python3 -m venv .venv
@@ -25,6 +25,9 @@ test-fast:
 	$(PYTHON) -m pytest -n 2 -m "not slow"
 
 test:
+	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+coverage:
 	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov
 	$(PYTHON) tests/untested.py
 

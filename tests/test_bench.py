@@ -8,6 +8,7 @@ from pathlib import Path
 
 import browser
 import pytest
+from conftest import TINY
 
 from charlm import cli
 from charlm.bench import generation, load, page, training
@@ -84,10 +85,10 @@ def test_fuzz(capsys: pytest.CaptureFixture[str]):
 
 
 def test_training(bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, corpus: Corpus):
-    for name, steps in (("small", 4), ("bigram", 20)):
+    for name, steps, sizes in (("small", 4, TINY), ("bigram", 20, {"block_size": 16})):
         preset = presets.PRESETS[name]
-        shorter = replace(preset, options=replace(preset.options, steps=steps))
-        monkeypatch.setitem(presets.PRESETS, name, shorter)
+        options = replace(preset.options, steps=steps)
+        monkeypatch.setitem(presets.PRESETS, name, replace(preset, sizes=sizes, options=options))
     text = tmp_path / "colours.txt"
     text.write_text(corpus.text)
     nanogpt = tmp_path / "nanoGPT"
