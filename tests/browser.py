@@ -12,6 +12,16 @@ from charlm.bench.serving import CHROMIUM
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+TABS = {
+    "Generate": "#written .guess-row.chosen",
+    "Tokens": "#tokens .token",
+    "Bigram": "#bigram-tables canvas",
+    "Averaging": "#averaging td",
+    "Attention": "#attention .heat-map",
+    "Inside the model": "#inside-network .part",
+    "Train": "#train-forecast p",
+}
+"""Each tab, and what is there once it is drawn."""
 NO_BROWSER = "no Chromium on this machine (Debian: apt-get install chromium; or set CHARLM_CHROMIUM)"
 
 

@@ -166,6 +166,67 @@ window.charlm = (() => {
     return canvas;
   }
 
+  // Makes the items of `box`, those that match `selector`, one stop of the Tab key, through which the arrow
+  // keys, Home and End lead; the one that is reached stays in sight. `choose(item, i)` hears of every item that
+  // a key, the mouse or a finger reaches. What is in the box may change: `begin(i)` says where Tab leads then.
+  function walk(box, selector, choose) {
+    const items = () => [...box.querySelectorAll(selector)];
+    function begin(i) {
+      items().forEach((item, j) => {
+        item.tabIndex = i === j ? 0 : -1;
+      });
+    }
+    function reached({ target }) {
+      const item = target.closest(selector);
+      if (item && box.contains(item)) choose(item, items().indexOf(item));
+    }
+    function follow(event) {
+      const all = items();
+      const i = all.indexOf(event.target.closest(selector));
+      const next = i < 0 ? -1 : neighbour(all, i, event.key);
+      if (next < 0) return;
+      event.preventDefault();
+      event.stopPropagation();
+      all[next].focus({ preventScroll: true });
+      all[next].scrollIntoView({ block: "nearest", inline: "nearest" });
+    }
+    box.addEventListener("focusin", (event) => {
+      reached(event);
+      begin(items().indexOf(event.target.closest(selector)));
+    });
+    box.addEventListener("pointerover", reached);
+    box.addEventListener("click", reached);
+    box.addEventListener("keydown", follow);
+    begin(0);
+    return { begin };
+  }
+
+  // Where a key leads from the i-th of the items, or −1: left and right in their order, up and down to the
+  // nearest one of another line.
+  function neighbour(items, i, key) {
+    const last = items.length - 1;
+    const move = { ArrowLeft: Math.max(0, i - 1), ArrowRight: Math.min(last, i + 1), Home: 0, End: last }[
+      key
+    ];
+    if (move !== undefined) return move;
+    if (key !== "ArrowUp" && key !== "ArrowDown") return -1;
+    const place = (item) => {
+      const box = item.getBoundingClientRect();
+      return [(box.left + box.right) / 2, (box.top + box.bottom) / 2, box.height];
+    };
+    const [x, y, height] = place(items[i]);
+    const away = key === "ArrowDown" ? 1 : -1;
+    let [nearest, least] = [i, Infinity];
+    for (let j = i + away; j >= 0 && j <= last; j += away) {
+      const [x2, y2] = place(items[j]);
+      const lines = (away * (y2 - y)) / height;
+      if (lines < 0.5) continue;
+      const distance = Math.abs(x2 - x) + 1000 * Math.round(lines);
+      if (distance < least) [nearest, least] = [j, distance];
+    }
+    return nearest;
+  }
+
   // The labels along the top or the left edge: all if there is room for them, else every second, fifth, …
   function edge(side, labels) {
     const n = labels.length;
@@ -256,6 +317,7 @@ window.charlm = (() => {
     bar,
     bars,
     heat,
+    walk,
     thumbnail,
     heatMap,
   };

@@ -48,8 +48,10 @@ THEME = gr.themes.Base(
     font=SANS,
     font_mono=MONO,
 ).set(
-    body_text_color_subdued="*neutral_500",
-    block_info_text_color="*neutral_500",
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_400",
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_400",
     body_background_fill="#f7f7fb",
     body_background_fill_dark="#0d1018",
     block_background_fill="#ffffff",
