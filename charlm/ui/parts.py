@@ -86,18 +86,19 @@ def live(
     inputs: Sequence[gr.components.Component],
     outputs: Sequence[gr.components.Component],
     notes: gr.HTML,
+    cleared: Sequence[Any] | None = None,
 ) -> None:
     """Has one of the service's workers run `compute` whenever one of `triggers` fires, the latest state
     winning.
 
     `compute` returns a value for each of `outputs` and then the notes. A `CharlmError` becomes the
-    only note, and the outputs stay as they were.
+    only note, and the outputs become what `cleared` holds for each, or stay as they were.
     """
 
     def attempt(*values: Any) -> list[Any]:
         try:
             return list(page.service.compute(compute, *values))
         except CharlmError as error:
-            return [gr.skip() for _ in outputs] + [[str(error)]]
+            return [*(cleared or [gr.skip() for _ in outputs]), [str(error)]]
 
     gr.on(triggers, attempt, list(inputs), [*outputs, notes], trigger_mode="always_last", **SILENT_EVENT)
