@@ -37,7 +37,7 @@ def open_tab(page: Page, name: str) -> None:
 
 
 def set_number(page: Page, block: str, value: str) -> None:
-    field = page.locator(f"#{block} input[type=number]")
+    field = page.locator(f"#{block} input[type=number], #{block} input[type=text]")
     field.fill(value)
     field.press("Tab")
 

@@ -49,3 +49,96 @@ def test_axe_finds_no_violation(scheme: str, url: str, chromium: playwright.Brow
         found += [f"{tab}: {violation}" for violation in page.evaluate(VIOLATIONS, RULES)]
     page.close()
     assert not found, f"{len(found)}: " + "\n".join(found[:40])
+
+
+@pytest.fixture
+def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
+    context = chromium.new_context(reduced_motion="reduce", viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    complaints = []
+    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: complaints.append(str(e)))
+    page.goto(url)
+    page.locator(TABS["Generate"]).wait_for()
+    yield page
+    context.close()
+    assert not complaints
+
+
+def selected(page: Page) -> playwright.Locator:
+    return page.get_by_role("tab", selected=True)
+
+
+def test_a_tab_has_an_address(page: Page, url: str):
+    open_tab(page, "Tokens")
+    expect(page).to_have_url(f"{url}#tokens")
+    page.get_by_role("button", name="Next: Bigram →").click()
+    expect(page).to_have_url(f"{url}#bigram")
+    page.go_back()
+    expect(selected(page)).to_have_text("Tokens")
+    page.go_back()
+    expect(selected(page)).to_have_text("Generate")
+    assert page.url == url
+    page.go_forward()
+    page.reload()
+    expect(selected(page)).to_have_text("Tokens")
+    expect(page.locator("#tokens .token").first).to_be_visible()
+    page.go_back()
+    expect(selected(page)).to_have_text("Generate")
+
+
+def test_a_link_leads_to_a_tab(url: str, chromium: playwright.Browser):
+    page = chromium.new_page()
+    page.goto(f"{url}#inside")
+    expect(selected(page)).to_have_text("Inside the model")
+    expect(page.locator(TABS["Inside the model"]).first).to_be_visible()
+    page.goto(f"{url}#nonsense")
+    page.reload()
+    expect(selected(page)).to_have_text("Generate")
+    page.close()
+
+
+def test_the_tabs_are_one_stop_of_the_keyboard(page: Page):
+    selected(page).focus()
+    for key, title in (
+        ("ArrowRight", "Tokens"),
+        ("End", "Train"),
+        ("ArrowRight", "Generate"),
+        ("ArrowLeft", "Train"),
+        ("Home", "Generate"),
+    ):
+        page.keyboard.press(key)
+        expect(selected(page)).to_have_text(title)
+        expect(selected(page)).to_be_focused()
+    assert (
+        page.get_by_role("tab").evaluate_all("tabs => tabs.filter((tab) => tab.tabIndex === 0).length") == 1
+    )
+
+
+def test_every_tab_is_named_on_a_phone(url: str, chromium: playwright.Browser):
+    page = chromium.new_page(viewport={"width": 390, "height": 844}, has_touch=True, reduced_motion="reduce")
+    page.goto(url)
+    for title in TABS:
+        tab = page.get_by_role("tab", name=title, exact=True)
+        expect(tab).to_be_in_viewport()
+        assert tab.bounding_box()["height"] >= 40
+    for title, shown in TABS.items():
+        page.get_by_role("tab", name=title, exact=True).tap()
+        page.locator(shown).first.wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, title
+    page.close()
+
+
+def test_ids_are_given_once_and_headings_step_by_one(page: Page):
+    for title, shown in TABS.items():
+        open_tab(page, title)
+        page.locator(shown).first.wait_for()
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map((node) => node.id)")
+    assert not {name for name in ids if ids.count(name) > 1}
+    levels = page.evaluate(
+        "[...document.querySelectorAll('h1, h2, h3, h4')].map((h) => [+h.tagName[1], h.textContent])"
+    )
+    level = 0
+    for deeper, text in levels:
+        assert deeper <= level + 1, text
+        level = deeper

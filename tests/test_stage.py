@@ -15,7 +15,7 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 import torch
-from browser import set_number
+from browser import pick, set_number
 
 import charlm
 from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS
@@ -379,3 +379,50 @@ def test_on_a_phone(url: str, chromium: playwright.Browser):
     for name in ("play", "back", "forward", "pace"):
         assert page.locator(f"#{name}").bounding_box()["height"] >= 38
     page.close()
+
+
+def test_the_seed_is_new_each_time_until_one_is_given(page: Page):
+    status = page.locator("#written .status")
+    page.get_by_text("More settings").click()
+    expect(page.locator("#seed input")).to_have_value("")
+    seeds = set()
+    for _ in range(2):
+        page.locator("#start").click()
+        expect(status).to_contain_text(re.compile("500 characters, seed [0-9]+"))
+        seeds.add(status.inner_text())
+    assert len(seeds) == 2
+
+
+def test_a_rival_that_is_taken_away_leaves_the_screen(page: Page, gpt: LanguageModel):
+    """And one that is the model itself writes a second sample."""
+    page.get_by_text("More settings").click()
+    pick(page, "rival", "GPT, six layers")
+    write(page, 30)
+    panes = page.locator("#written .pane")
+    for i, seed in enumerate((7, 8)):
+        expect(panes.nth(i).locator(".ch")).to_have_count(30)
+        written = "".join(panes.nth(i).locator(".ch").all_text_contents())
+        assert written == text_of(gpt, "ROMEO:", 30, seed=seed)
+    pick(page, "rival", "Nobody")
+    expect(panes).to_have_count(1)
+    pick(page, "rival", "Bigram table")
+    write(page, 31)
+    expect(panes).to_have_count(2)
+    pick(page, "rival", "One attention layer")
+    expect(panes).to_have_count(1)
+
+
+def test_home_end_and_lines(page: Page):
+    write(page, 200)
+    expect(page.locator("#written .ch")).to_have_count(200)
+    page.locator("#written .page").focus()
+    page.keyboard.press("Home")
+    assert len(shown(page)) == 1
+    page.keyboard.press("ArrowDown")
+    after = shown(page)
+    assert 1 < len(after) < 200
+    page.keyboard.press("ArrowUp")
+    assert len(shown(page)) == 1
+    page.keyboard.press("End")
+    assert len(shown(page)) == 200
+    expect(page.get_by_role("status").filter(has_text="which it believed in by")).to_be_visible()

@@ -20,6 +20,7 @@ from charlm.ui.inside import tab as inside
 from charlm.ui.parts import SILENT_EVENT, Page
 from charlm.ui.requests import client_of
 from charlm.ui.server import serve
+from charlm.ui.tabs import selecting, tab_of
 from charlm.ui.tokens import tab as tokens
 from charlm.ui.train.tab import TrainTab
 
@@ -75,8 +76,8 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
         page = Page(service, app, visitor, gr.JSON([], visible="hidden"))
         timer = gr.Timer(1, active=False)
         gr.Timer(60).tick(service.visitors.touch, visitor, None, **SILENT_EVENT)
-        with gr.Tabs() as tabs:
-            generating, attending = _build_tabs(page, timer)
+        with gr.Tabs(overflow_behavior="wrap") as tabs:
+            generating, attending = _build_tabs(page, tabs, timer)
         Api(service).register()
         app.load(lambda: service.compute(service.warm_up), None, None, **SILENT_EVENT)
         _welcome(page)
@@ -86,22 +87,24 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
     return app.queue(max_size=MAX_QUEUED)
 
 
-def _build_tabs(page: Page, timer: gr.Timer) -> tuple[GenerateTab, AttentionTab]:
+def _build_tabs(page: Page, tabs: gr.Tabs, timer: gr.Timer) -> tuple[GenerateTab, AttentionTab]:
     """The tabs, in the lecture's order. Returns the two of which one leads to the other."""
-    with gr.Tab("Generate", id="generate"):
+    with tab_of(tabs, "generate"):
         generating = GenerateTab(page)
-    with gr.Tab("Tokens", id="tokens") as tab:
+    with tab_of(tabs, "tokens") as tab:
         tokens.build(page, tab)
-    with gr.Tab("Bigram", id="bigram") as tab:
+    with tab_of(tabs, "bigram") as tab:
         bigram.build(page, tab)
-    with gr.Tab("Averaging", id="averaging") as tab:
+    with tab_of(tabs, "averaging") as tab:
         averaging.build(page, tab)
-    with gr.Tab("Attention", id="attention") as tab:
+    with tab_of(tabs, "attention") as tab:
         attending = attention.build(page, tab)
-    with gr.Tab("Inside the model", id="inside") as tab:
+    with tab_of(tabs, "inside") as tab:
         inside.build(page, tab)
-    with gr.Tab("Train", id="train") as tab:
+    with tab_of(tabs, "train") as tab:
         TrainTab(page, tab, timer)
+    # Once the buttons are there.
+    page.app.load(None, None, None, js="() => charlm.tabs.follow()")
     return generating, attending
 
 
@@ -134,7 +137,7 @@ SHOW_ATTENTION = f"""() => {{
     if (!shown) return [unchanged, unchanged, unchanged];
     const [text, model] = shown;
     const end = [...text].slice(-{MAX_TEXT_CHARS}).join("");
-    return [end, model, {{ ...unchanged, selected: "attention" }}];
+    return [end, model, {selecting("attention")}];
 }}"""
 
 

@@ -318,6 +318,7 @@ window.charlm = (() => {
     bars,
     heat,
     walk,
+    neighbour,
     thumbnail,
     heatMap,
   };

@@ -36,7 +36,8 @@ def styles() -> str:
 
 def scripts() -> str:
     """What views share, for the head of the page: what all do, then what those of a tab do."""
-    shared = [HERE / "common.js", *(path for path in sorted(HERE.glob("*/*.js")) if "_view" not in path.stem)]
+    others = [*sorted(HERE.glob("*.js")), *sorted(HERE.glob("*/*.js"))]
+    shared = dict.fromkeys([HERE / "common.js", *(path for path in others if "_view" not in path.stem)])
     return "".join(f"<script>{path.read_text(encoding='utf-8')}</script>" for path in shared)
 
 

@@ -63,7 +63,8 @@ window.charlm.pane = (() => {
       translate: "no",
       tabindex: "0",
       role: "region",
-      "aria-label": "Text",
+      "aria-label":
+        "The text: Space plays and pauses, the arrow keys, Home and End go from character to character",
     });
     const node = el("section", { class: "pane" }, title, versions, page, losses);
     const state = {
@@ -176,6 +177,7 @@ window.charlm.pane = (() => {
       spans[end - 1]?.classList.add("now");
       state.version.played = end;
       if (following && n > played) page.scrollTop = page.scrollHeight;
+      else spans[end - 1]?.scrollIntoView({ block: "nearest" });
       if (end === chars.length) tellLosses();
     }
 

@@ -93,21 +93,20 @@ window.charlm.guessPanel = (() => {
   const same = (a, b) =>
     Math.abs(a.temperature - b.temperature) < SAME && a.topK === b.topK && Math.abs(a.topP - b.topP) < SAME;
 
-  // Fills `node` with the guess at a place: `before` is the text before it, `asked` what it was drawn with,
-  // `settings` what the controls say now, and put(char) writes on with another character.
-  function show(node, { guess, before, asked, settings, kind, put }) {
+  // Fills `node` with the guess at a place, and `sentence` with what it comes to: `before` is the text before
+  // it, `asked` what it was drawn with, `settings` what the controls say now, and put(char) writes on with
+  // another character.
+  function show(node, sentence, { guess, before, asked, settings, kind, put }) {
     const { char } = guess.candidates[guess.place];
     const said = { drawn: " it drew ", forced: " you put ", prompt: " you wrote " }[kind];
     const fits = same(asked, settings);
     const nats = guesses.surprise(guess).toFixed(2);
-    const sentence = el(
-      "p",
-      { class: "what" },
+    sentence.replaceChildren(
       "After ",
       el("code", {}, glyphs(ending(before))),
       said,
       el("code", {}, glyphs(char)),
-      `: a surprise of ${nats} nats.`,
+      `, which it believed in by ${percent(guesses.believed(guess).shares[guess.place])}: a surprise of ${nats} nats.`,
     );
     const drawnFrom = fits || kind !== "drawn" ? "drawn from" : "would draw from";
     const head = el(
@@ -118,7 +117,7 @@ window.charlm.guessPanel = (() => {
       el("span", { class: "believed", text: "believes" }),
       el("span", { class: "drawn", text: drawnFrom }),
     );
-    const parts = [sentence, head, ...rows(guess, settings, put)];
+    const parts = [head, ...rows(guess, settings, put)];
     if (settings.temperature === 0)
       parts.push(
         el("p", { class: "fell-on", text: "At temperature 0 nothing is drawn: the likeliest is taken." }),

@@ -1,6 +1,6 @@
 // The stage of the Generate tab: texts are written by the server as fast as it can, and played back at the pace
 // of whoever watches.
-const { el, copy, pane, guessPanel } = window.charlm;
+const { el, copy, neighbour, pane, guessPanel } = window.charlm;
 const PACES = [1, 5, 20, 100, Infinity];
 const DEFAULT_PACE = 20;
 const GREETING_CHARS = 120;
@@ -32,7 +32,9 @@ const linkButton = button("Link", copyLink, { title: "Copy a link that writes th
 const copyButton = button("Copy", copyText);
 const notes = el("div", { class: "stage-notes", role: "alert" });
 const panes = el("div", { class: "panes tinted" });
-const panel = el("aside", { class: "guess", "aria-label": "The guess at this place", "aria-live": "polite" });
+const sentence = el("p", { class: "what", role: "status" });
+const panel = el("div");
+const aside = el("aside", { class: "guess", "aria-label": "The guess at this place" }, sentence, panel);
 const legend = el("span", { class: "legend" }, "likely", el("span", { class: "ramp" }), "surprising");
 element.querySelector(".stage_view").append(
   el(
@@ -46,7 +48,7 @@ element.querySelector(".stage_view").append(
     stopButton,
   ),
   notes,
-  el("div", { class: "stage" }, panes, panel),
+  el("div", { class: "stage" }, panes, aside),
   el(
     "div",
     { class: "toolbar" },
@@ -77,7 +79,7 @@ function begin({ models, ...wanted }, path = []) {
   notes.replaceChildren();
   settings = { temperature: wanted.temperature, topK: wanted.topK, topP: wanted.topP };
   [place, focus, waiting] = [0, null, [...path]];
-  texts = models.map(({ model, seed }) => pane({ ...wanted, model, seed }, changed));
+  texts = models.map((each) => pane({ ...wanted, ...each }, changed));
   panes.replaceChildren(...texts.map(({ node }) => node));
 }
 
@@ -136,7 +138,7 @@ function replaceUnknown(unknown, replacement) {
 function setPlaying(wanted) {
   playing = wanted;
   playButton.textContent = playing ? "Pause" : "Play";
-  panel.setAttribute("aria-live", playing ? "off" : "polite");
+  sentence.setAttribute("aria-live", playing ? "off" : "polite");
   last = performance.now();
   if (playing) go();
   else draw();
@@ -216,7 +218,7 @@ function showGuess() {
   if (focus?.prompt !== undefined) {
     const guess = promptGuesses[focus.prompt - 1];
     const before = [...asked.prompt].slice(0, focus.prompt).join("");
-    if (guess) guessPanel.show(panel, { guess, before, asked, settings, kind: "prompt" });
+    if (guess) guessPanel.show(panel, sentence, { guess, before, asked, settings, kind: "prompt" });
     return;
   }
   const at = focus?.at ?? Math.max(0, Math.min(place, version.chars.length) - 1);
@@ -224,7 +226,7 @@ function showGuess() {
   if (!here) return;
   const before = text.text(at);
   const kind = here.forced ? "forced" : "drawn";
-  guessPanel.show(panel, {
+  guessPanel.show(panel, sentence, {
     guess: here.guess,
     before,
     asked,
@@ -269,12 +271,20 @@ panes.addEventListener("click", (event) => {
 });
 element.addEventListener("keydown", (event) => {
   if (event.target.closest("button, input, select")) return;
-  const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  const leads = placeAfter(event.key);
   if (event.key === " ") toggle();
-  else if (move) step(move);
+  else if (leads !== null) step(leads - place);
   else return;
   event.preventDefault();
 });
+// Where a key leads in the text, or null: up and down to the next line.
+function placeAfter(key) {
+  const move = { ArrowLeft: place - 1, ArrowRight: place + 1, Home: 1, End: length() }[key];
+  if (move !== undefined) return move;
+  const spans = texts[0]?.version.spans ?? [];
+  const next = spans.length ? neighbour(spans, Math.max(0, place - 1), key) : -1;
+  return next < 0 ? null : next + 1;
+}
 scrubber.addEventListener("input", () => {
   const wanted = +scrubber.value;
   setPlaying(false);
@@ -287,7 +297,8 @@ tint.addEventListener("change", () => panes.classList.toggle("tinted", tint.chec
 
 // The address of a link is no longer true once something is changed.
 document.addEventListener("input", ({ target }) => {
-  if (location.search && !element.contains(target)) history.replaceState(null, "", location.pathname);
+  if (location.search && !element.contains(target))
+    history.replaceState(null, "", location.pathname + location.hash);
 });
 
 // Copies a text, and says so for a moment on the button that was pressed.
@@ -341,10 +352,21 @@ function pathOf(link) {
 
 // What the controls say, in the order in which Gradio tells it.
 function wantedOf([prompt, model, rival, temperature, topK, topP, length, seed, samples]) {
-  const names = rival === "nobody" ? [model] : [model, rival];
-  const seeds = Array.from({ length: samples }, (_, i) => (seed === null ? null : seed + i));
-  const models = names.flatMap((name) => seeds.map((s) => ({ model: name, seed: s })));
+  // Two texts of the same model side by side are two samples.
+  const models = Array.from({ length: samples }, (_, i) => ({ model, seed: seedOf(seed, i) }));
+  if (rival !== "nobody") {
+    const first = rival === model ? samples : 0;
+    for (let i = 0; i < samples; i++)
+      models.push({ model: rival, seed: seedOf(seed, first + i), rival: true });
+  }
   return { models, prompt, temperature, topK, topP, length };
+}
+
+// The seed of the i-th sample of a model. What is no number is for the server to refuse.
+function seedOf(typed, i) {
+  if (typed.trim() === "") return null;
+  const seed = Number(typed);
+  return Number.isNaN(seed) ? typed : seed + i;
 }
 
 window.charlm.stage = {
@@ -363,6 +385,15 @@ window.charlm.stage = {
       if (still) paces.value = "Infinity";
       write({ ...wanted, length: Math.min(wanted.length, GREETING_CHARS) });
     }
+  },
+  // A rival that was taken away leaves the screen, and so does one that was another.
+  leave(rival) {
+    const gone = texts.filter(({ asked }) => asked.rival && asked.model !== rival);
+    for (const text of gone) text.stop();
+    texts = texts.filter((text) => !gone.includes(text));
+    panes.replaceChildren(...texts.map(({ node }) => node));
+    if (gone.includes(focus?.text)) focus = null;
+    draw();
   },
   set(temperature, topK, topP) {
     settings = { temperature, topK, topP };

@@ -20,6 +20,7 @@ EXAMPLES = [
 NOBODY = "nobody"
 WRITE = "(...asked) => { charlm.stage.write(...asked) }"
 SCORE = "(...asked) => { charlm.stage.score(...asked) }"
+LEAVE = "(rival) => { charlm.stage.leave(rival) }"
 SET = "(...settings) => { charlm.stage.set(...settings) }"
 OPEN = "(notes, ...asked) => { if (!notes.length) charlm.stage.open(...asked) }"
 
@@ -108,9 +109,10 @@ class GenerateTab:
             info="Draw from the likeliest that sum to p.",
             elem_id="top-p",
         )
-        self.seed = gr.Number(
-            None,
+        # No number: Gradio would make 0 of an empty one when the folded part is opened.
+        self.seed = gr.Textbox(
             label="Seed",
+            max_lines=1,
             info="The same seed writes the same text. Empty: a new one each time.",
             elem_id="seed",
         )
@@ -138,5 +140,6 @@ class GenerateTab:
         self.start.click(lambda: [], None, self.notes, **SILENT_EVENT)
         self.start.click(None, self.asked, js=WRITE)
         self.score.click(None, self.asked, js=SCORE)
+        self.rival.change(None, self.rival, js=LEAVE)
         settings = [self.temperature, self.top_k, self.top_p]
         gr.on([c.change for c in settings], None, settings, js=SET)
