@@ -57,6 +57,7 @@ window.charlm = (() => {
 
   // With a space at which no line breaks.
   function percent(p) {
+    if (p === 0) return "0\u00a0%";
     if (p >= 0.9995) return "100\u00a0%";
     return p < 0.001 ? "<0.1\u00a0%" : `${(100 * p).toFixed(1)}\u00a0%`;
   }

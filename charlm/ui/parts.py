@@ -45,20 +45,24 @@ def model_dropdown(
     *,
     wanted: Callable[[ModelInfo], bool] = lambda _: True,
     before: Sequence[tuple[str, str]] = (),
+    latest: bool = False,
     **options: Any,
 ) -> gr.Dropdown:
     """A list of the `wanted` models, which follows what the visitor has. Other choices, as (title, value),
-    may stand `before` them."""
+    may stand `before` them. With `latest`, a wanted one that the visitor has just got is chosen."""
 
     def choices(own: list[str]) -> list[tuple[str, str]]:
         models = [(name, page.service.find(name)) for name in [*own, *page.service.names()]]
         return [*before, *((info.title, name) for name, info in models if info is not None and wanted(info))]
 
+    def follow(own: list[str]) -> dict[str, Any]:
+        offered = choices(own)
+        just_got = latest and own and own[0] in [name for _, name in offered]
+        return gr.update(choices=offered, **({"value": own[0]} if just_got else {}))
+
     # Gradio would check a choice against those of the visitor's session, which may be forgotten by now.
     dropdown = gr.Dropdown(choices([]), allow_custom_value=True, **options)
-    page.own_models.change(
-        lambda own: gr.update(choices=choices(own)), page.own_models, dropdown, **SILENT_EVENT
-    )
+    page.own_models.change(follow, page.own_models, dropdown, **SILENT_EVENT)
     return dropdown
 
 
