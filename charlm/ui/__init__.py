@@ -103,8 +103,7 @@ def _build_tabs(page: Page, tabs: gr.Tabs, timer: gr.Timer) -> tuple[GenerateTab
         inside.build(page, tab)
     with tab_of(tabs, "train") as tab:
         TrainTab(page, tab, timer)
-    # Once the buttons are there.
-    page.app.load(None, None, None, js="() => charlm.tabs.follow()")
+    page.app.load(None, None, tabs, js="() => charlm.tabs.first()")
     return generating, attending
 
 

@@ -4,20 +4,25 @@ window.charlm.tabs = (() => {
   const FIRST = "generate";
   const buttons = () => [...document.querySelectorAll('[role="tablist"] [role="tab"][data-tab-id]')];
   const named = () => location.hash.slice(1) || FIRST;
+  let beginning = true;
   const idOf = (button) => button.dataset.tabId;
 
-  // A tab was opened, by whatever way.
+  // A tab was opened, by whatever way. Gradio may tell of it when another one is open already.
   function opened(name) {
-    for (const button of buttons()) button.tabIndex = idOf(button) === name ? 0 : -1;
+    const open = buttons().find((button) => button.getAttribute("aria-selected") === "true");
+    if (!open || idOf(open) !== name) return;
+    if (beginning && asked() && name !== named()) return; // The one that the page begins with.
+    beginning = false;
+    for (const button of buttons()) button.tabIndex = button === open ? 0 : -1;
     if (name === named()) return;
     const hash = name === FIRST ? "" : `#${name}`;
     history.pushState(null, "", location.pathname + location.search + hash);
   }
 
-  const follow = () =>
-    buttons()
-      .find((button) => idOf(button) === named())
-      ?.click();
+  const asked = () => buttons().find((button) => idOf(button) === named());
+
+  // What Gradio is told at first.
+  const first = () => ({ __type__: "update", ...(asked() ? { selected: named() } : {}) });
 
   // The tabs are one stop of the Tab key.
   function lead(event) {
@@ -31,7 +36,7 @@ window.charlm.tabs = (() => {
     all[next].click();
   }
 
-  addEventListener("popstate", follow);
+  addEventListener("popstate", () => asked()?.click());
   document.addEventListener("keydown", lead);
-  return { opened, follow };
+  return { opened, first };
 })();

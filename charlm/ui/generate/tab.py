@@ -111,6 +111,7 @@ class GenerateTab:
         )
         # No number: Gradio would make 0 of an empty one when the folded part is opened.
         self.seed = gr.Textbox(
+            "",
             label="Seed",
             max_lines=1,
             info="The same seed writes the same text. Empty: a new one each time.",
