@@ -229,9 +229,9 @@ window.charlm = (() => {
   }
 
   // The labels along the top or the left edge: all if there is room for them, else every second, fifth, …
-  function edge(side, labels) {
+  function edge(side, labels, most) {
     const n = labels.length;
-    const step = [1, 2, 5, 10, 20, 50].find((s) => n / s <= MAX_LABELS) ?? 100;
+    const step = [1, 2, 5, 10, 20, 50].find((s) => n / s <= most) ?? 100;
     const start = side === "top" ? "left" : "top";
     const label = (text, i) => el("span", { style: `${start}:${(100 * (i + 0.5)) / n}%` }, glyphs(`${text}`));
     return el("div", { class: `labels ${side}` }, ...labels.map(label).filter((_, i) => i % step === 0));
@@ -275,9 +275,10 @@ window.charlm = (() => {
   }
 
   // A heat map with a row and a column for each of `labels`, characters or numbers, painted by `heatAt`;
-  // `axes` may name its `rows` and its `columns`. `point(row, column)` hears of every cell pointed at, by mouse, finger or arrow keys.
+  // `axes` may name its `rows` and its `columns`; at `most` so many labels stand along an edge.
+  // `point(row, column)` hears of every cell pointed at, by mouse, finger or arrow keys.
   // Returns the figure, and `mark(row, column)`, which puts the cross-hair there.
-  function heatMap({ name, title = name, caption, labels, axes = {}, heatAt, point }) {
+  function heatMap({ name, title = name, caption, labels, most = MAX_LABELS, axes = {}, heatAt, point }) {
     const n = labels.length;
     const canvas = el("canvas", { "data-map": name });
     paint(canvas, n, heatAt);
@@ -296,8 +297,8 @@ window.charlm = (() => {
       { class: "heat-map" },
       el("figcaption", {}, el("b", { text: title }), ` ${caption}`),
       ...Object.entries(axes).map(([axis, text]) => el("span", { class: axis, text })),
-      edge("top", labels),
-      edge("left", labels),
+      edge("top", labels, most),
+      edge("left", labels, most),
       board,
     );
     return { figure, mark: cross.mark };
