@@ -142,3 +142,22 @@ def test_ids_are_given_once_and_headings_step_by_one(page: Page):
     for deeper, text in levels:
         assert deeper <= level + 1, text
         level = deeper
+
+
+def test_a_term_explains_itself(page: Page):
+    """To whoever points at it, taps it or comes to it with the keyboard."""
+    term = page.get_by_role("button", name="language model")
+    meaning = term.locator(".meaning")
+    expect(meaning).to_be_hidden()
+    term.hover()
+    expect(meaning).to_be_visible()
+    page.mouse.move(0, 0)
+    expect(meaning).to_be_hidden()
+    term.focus()
+    expect(meaning).to_contain_text("the probability of each possible continuation")
+
+
+def test_the_lecture_starts_in_the_header(page: Page, url: str):
+    page.get_by_role("link", name="Start the lecture →").click()
+    expect(selected(page)).to_have_text("Tokens")
+    assert page.url == f"{url}#tokens"

@@ -17,9 +17,11 @@ import torch
 from conftest import TINY, wait_for
 
 from charlm import CharlmError, Corpus, checkpoints
+from charlm.models import build
 from charlm.service import limits, runs, visitors
 from charlm.service.models import ModelService
 from charlm.service.visitors import Visitors
+from charlm.tokenizer import CharTokenizer
 
 
 def in_time(function: Callable[[], object], seconds: float = 10) -> object:
@@ -455,3 +457,14 @@ def test_own_models_that_nobody_uses_leave_the_memory(
     assert models[0] is not models[-1]
     assert service.get(names[0]) is models[-1]
     assert len([name for name in service._models if name in names]) <= 4
+
+
+@pytest.mark.parametrize("told", [1e9, float("inf"), -1.0, "1.5", None])
+def test_a_loss_that_makes_no_sense_is_not_told(
+    told: object, service: ModelService, ann: str, tmp_path: Path
+):
+    model = build("bigram", CharTokenizer("ab"), {}, seed=1)
+    checkpoints.save(model, {"val_loss": told}, tmp_path / "m")
+    checkpoints.pack(tmp_path / "m", tmp_path / "m.zip")
+    name = service.add_zip(ann, "mine", tmp_path / "m.zip")
+    assert service.info(name).val_loss == 0

@@ -38,6 +38,8 @@ T = TypeVar("T")
 MEMORY_A_BYTE = 2
 """Weights have half as many bytes in files as in memory."""
 NO_SUCH_MODEL = "There is no such model, or it is not here any more."
+MAX_LOSS = 100.0
+"""Nats per character: no model is as bad, and no number that is told of one should be."""
 
 log = logging.getLogger(__name__)
 
@@ -342,4 +344,6 @@ def _checked_record(record: dict[str, Any]) -> dict[str, Any]:
     ):
         if not isinstance(checked.get(key), kind):
             checked[key] = default
+    if not 0 <= checked["val_loss"] <= MAX_LOSS:
+        checked["val_loss"] = 0.0
     return checked

@@ -16,6 +16,7 @@ from charlm.ui.averaging import tab as averaging
 from charlm.ui.bigram import tab as bigram
 from charlm.ui.generate.routes import GenerateRoutes
 from charlm.ui.generate.tab import GenerateTab
+from charlm.ui.glossary import with_terms
 from charlm.ui.inside import tab as inside
 from charlm.ui.parts import SILENT_EVENT, Page
 from charlm.ui.requests import client_of
@@ -24,13 +25,13 @@ from charlm.ui.tabs import selecting, tab_of
 from charlm.ui.tokens import tab as tokens
 from charlm.ui.train.tab import TrainTab
 
-HEADER = """
+HEADER = with_terms("""
 <header class="charlm-header">
   <h1>charlm</h1>
-  <p>A language model guesses the next character. Watch it guess, see how it pays attention,
-  look inside, and train one yourself.</p>
+  <p>A [[language model]] guesses the next character. Watch it guess, see how it pays [[attention]],
+  look inside, and train one yourself. <a href="#tokens">Start the lecture →</a></p>
 </header>
-"""
+""")
 
 REMEMBERED = {
     *("prompt", "temperature", "length"),

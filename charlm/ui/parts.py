@@ -11,6 +11,7 @@ import gradio as gr
 from charlm.errors import CharlmError
 from charlm.service.limits import MAX_TEXT_CHARS
 from charlm.service.models import ModelInfo, ModelService
+from charlm.ui.glossary import with_terms
 from charlm.ui.theme import view
 
 SPEECH = """First Citizen:
@@ -64,6 +65,11 @@ def model_dropdown(
     dropdown = gr.Dropdown(choices([]), allow_custom_value=True, **options)
     page.own_models.change(follow, page.own_models, dropdown, **SILENT_EVENT)
     return dropdown
+
+
+def intro(text: str) -> gr.Markdown:
+    """What a tab begins with, in Markdown; `with_terms` says how it explains its terms."""
+    return gr.Markdown(with_terms(text), sanitize_html=False)  # it is ours, not a visitor's
 
 
 def text_box(value: str, **options: Any) -> gr.Textbox:

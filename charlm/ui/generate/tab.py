@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import gradio as gr
@@ -67,7 +68,7 @@ class GenerateTab:
             0.8,
             step=0.05,
             label="Temperature",
-            info="0 plays safe, 2 goes wild.",
+            info="0 repeats itself, 2 goes wild.",
             elem_id="temperature",
         )
         first = page.service.names()[0]
@@ -122,7 +123,10 @@ class GenerateTab:
         info = self.service.find(name)
         if info is None:
             return "There is no such model here."
-        return f"{info.description} {info.parameters:,} parameters, loss {info.val_loss:.2f}."
+        loss = (
+            f"loss {info.val_loss:.2f} nats per character: as unsure as among {math.exp(info.val_loss):.1f}"
+        )
+        return f"{info.description} {info.parameters:,} parameters, {loss}."
 
     def _lay_out_result(self) -> None:
         view("generate/stage_view", elem_id="written", min_width=320)
