@@ -408,7 +408,7 @@ def test_a_rival_that_is_taken_away_leaves_the_screen(page: Page, gpt: LanguageM
     pick(page, "rival", "Bigram table")
     write(page, 31)
     expect(panes).to_have_count(2)
-    pick(page, "rival", "One attention layer")
+    pick(page, "rival", "One attention head")
     expect(panes).to_have_count(1)
 
 
