@@ -222,7 +222,7 @@ def test_a_translator_leaves_what_the_model_read_and_wrote(page: Page):
     write(page, "ROMEO:", 20)
     page.locator("#written .ch").nth(3).click()
     open_tab(page, "Attention")
-    expect(page.locator("#attention .board")).to_have_count(1)
+    expect(page.locator("#attention .board")).to_have_count(3)
     open_tab(page, "Inside the model")
     expect(page.locator("#inside-candidates .bar-row")).not_to_have_count(0)
     open_tab(page, "Tokens")

@@ -11,8 +11,13 @@ from torch import nn
 
 import charlm
 from charlm import Corpus
+from charlm.engine import sampling
 from charlm.errors import CharlmError
 from charlm.models import LanguageModel, build
+from charlm.models import attention as attention_module
+from charlm.models import gpt as gpt_module
+from charlm.models import rotary as rotary_module
+from charlm.models import trace as trace_module
 from charlm.models.trace import trace
 from charlm.tokenizer import CharTokenizer
 from charlm.ui.attention import numbers as attention
@@ -147,6 +152,83 @@ STAGES = [
     {"architecture": "attention", "n_layer": 1, "n_head": 1},
     {"architecture": "attention", "n_layer": 2, "n_head": 4},
 ]
+MODULES = (charlm.models, sampling, attention_module, gpt_module, rotary_module, trace_module, inside)
+NAMES = {name: value for module in MODULES for name, value in vars(module).items() if name[:2] != "__"}
+"""What the code that is shown takes from elsewhere."""
+
+
+@pytest.mark.parametrize("sizes", STAGES)
+def test_the_scores_are_what_the_code_of_attention_gives(sizes: dict[str, object], tokenizer: CharTokenizer):
+    model = make_model(tokenizer, **sizes).eval()
+    got = run(attention.code(model), **NAMES)
+    is_gpt = sizes["architecture"] == "gpt"
+    assert ("qk_norm" in attention.code(model)) == is_gpt
+    layer = model.layers[0]
+    heads = got["CausalSelfAttention" if is_gpt else "SelfAttention"](16, model.config.n_head)
+    heads.load_state_dict((layer.attention if is_gpt else layer).state_dict())
+    x = model.embedding(torch.tensor([tokenizer.encode("The sea")]))
+    cos, sin = got["angles"](torch.arange(7), model.config.head_size)
+    scores = heads.scores(layer.norm(x) if is_gpt else x, cos, sin)
+    maps = attention.explain(model, "The sea")
+    assert torch.allclose(maps.scores[0], scores[0], atol=1e-6)
+    assert torch.allclose(maps.weights[0], got["mask_future"](scores)[0].softmax(-1), atol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", STAGES)
+def test_what_is_said_of_a_model_is_true_of_it(sizes: dict[str, object], tokenizer: CharTokenizer):
+    model = make_model(tokenizer, **sizes)
+    said = dict(attention.principles(model))
+    is_gpt = sizes["architecture"] == "gpt"
+    assert "no table of positions" in said["Rotary positions"]
+    assert ("QK-norm and gain" in said) == is_gpt == (attention.gains(model) is not None)
+    story = " ".join(inside.story(model))
+    assert ("every block adds to that row" in story) == is_gpt
+    assert ("no residual connections" in story) == (not is_gpt)
+    parts = inside.parts(model, 5)
+    assert any(part["adds"] for part in parts) == is_gpt
+    read = [part["name"] for part in parts if part["read"]]
+    assert read == (["Embedding", "Block 1", "Block 2"] if is_gpt else [f"Layer {sizes['n_layer']}"])
+    assert len(inside.lens(model, "The")[1]) == len(read)
+
+
+def test_gains_are_told_of_each_head_in_turn(trained: LanguageModel):
+    with torch.no_grad():
+        gains = [block.attention.gain[head, 0, 0].item() for block in trained.layers for head in (0, 1)]
+    assert attention.gains(trained) == gains
+
+
+def test_a_score_is_never_beyond_the_gain_times_the_root_of_d(trained: LanguageModel):
+    scores = attention.explain(trained, TEXT).scores.flatten(2).abs().amax(2).flatten()
+    bounds = torch.tensor(attention.gains(trained)).abs() * trained.config.head_size**0.5
+    assert (scores <= bounds + 1e-4).all()
+
+
+def one_place(T: int, place: int, back: bool) -> torch.Tensor:
+    """Weights (T, T) with which every character looks at the place, or that many places back."""
+    columns = (torch.arange(T) - place if back else torch.full((T,), place)).clamp_min(0)
+    return nn.functional.one_hot(columns, T).float()
+
+
+def test_heads_are_told_by_what_they_do():
+    T = 40
+    even = averaging.tril_weights(T)
+    heads = [*(one_place(T, back, True) for back in range(4)), one_place(T, 0, False), even]
+    half = (one_place(T, 1, True) + even) / 2
+    scattered = sum(one_place(T, back, True) for back in (4, 5, 6, 7, 8)) / 5
+    told = attention.habits(torch.stack([*heads, half, scattered]))
+    places = ["at itself", "one character back", "two characters back", "three characters back"]
+    assert told[:5] == [(f"looks {place}", 1.0) for place in [*places, "at the first character"]]
+    assert told[5] == ("spreads evenly", None)
+    assert told[6] == ("looks one character back", pytest.approx(half.diagonal(-1).mean().item()))
+    words, weight = told[7]
+    assert weight is None and "several places" in words
+    assert attention.habits(torch.ones(2, 1, 1)) == [("looks at itself", 1.0)] * 2
+
+
+def test_the_head_that_looks_one_character_back_is_opened():
+    heads = torch.stack([one_place(6, back, True) for back in (0, 2, 3, 1, 4, 5)]).view(3, 2, 6, 6)
+    assert attention.telling_head(heads) == (1, 1)
+    assert attention.telling_head(torch.ones(3, 2, 1, 1)) == (0, 0)
 
 
 @pytest.mark.parametrize("sizes", STAGES)
@@ -157,17 +239,32 @@ def test_the_parts_hold_all_parameters(sizes: dict[str, object], tokenizer: Char
     assert sum(p["parameters"] for p in inside.parts(bigram_model, 5)) == bigram_model.parameter_count()
 
 
-def test_the_logit_lens_is_what_its_lines_give(trained: LanguageModel):
+@pytest.mark.parametrize("architecture", ["gpt", "attention", "bigram"])
+def test_the_guess_is_what_the_code_of_inside_gives(architecture: str, tokenizer: CharTokenizer):
+    sizes = {} if architecture == "bigram" else {"n_layer": 2}
+    model = build(architecture, tokenizer, {"block_size": 16, **sizes}, seed=2).eval()
+    got = run(inside.code(model), **NAMES)
+    again = got[type(model).__name__](model.config)
+    again.load_state_dict(model.state_dict())
+    again.tokenizer = tokenizer
+    _, logits, _ = inside.lens(model, "The sea i")
+    full = again.eval()(torch.tensor([tokenizer.encode("The sea i")]))[0][0, -1]
+    assert torch.allclose(full, logits[-1], atol=1e-5)
+    rows = inside.candidates(model, logits[-1], 0.7, 3, None)
+    probs = got["next_char_probs"](logits[-1], 0.7, 3)
+    assert rows[0]["after"] == pytest.approx(probs.max())
+
+
+def test_the_logit_lens(trained: LanguageModel):
     read, logits, notes = inside.lens(trained, "The sea i")
-    got = run(inside.LINES, model=trained, text=read, T=len(read), temperature=0.7)
+    assert (read, notes) == ("The sea i", [])
     assert len(logits) == trained.config.n_layer + 1
-    assert torch.allclose(logits[-1], got["logits"][0, -1], atol=1e-4)
-    (char, p), *_ = inside.guesses(trained, logits)[-1]
-    assert p == pytest.approx(got["guess"].max().item(), abs=1e-4)
-    assert char == trained.tokenizer.vocab[int(got["guess"].argmax())]
-    rows = inside.candidates(trained, logits[-1], 0.7, None, None)
-    assert rows[0]["after"] == pytest.approx(got["probs"].max().item(), abs=1e-4)
-    assert notes == []
+    full = trained(torch.tensor([trained.tokenizer.encode(read)]))[0][0, -1]
+    assert torch.allclose(logits[-1], full, atol=1e-4)
+    best = inside.guesses(trained, logits)[-1][0]
+    assert best["char"] == trained.tokenizer.vocab[int(full.argmax())]
+    assert best["p"] == pytest.approx(full.softmax(0).max().item(), abs=1e-4)
+    assert best["p"] == pytest.approx(math.exp(best["score"]) / math.exp(best["total"]), rel=1e-4)
 
 
 def test_candidates_tell_what_is_cut_off(trained: LanguageModel):

@@ -175,7 +175,7 @@ def test_attention_tab(page: Page):
     model = charlm.load("gpt")
     expect(page.locator("#attention .tile")).to_have_count(1 + model.config.n_layer * model.config.n_head)
     page.locator('[data-head="1-2"]').click()
-    expect(page.locator("#attention h3").nth(1)).to_contain_text("Layer 2, head 3")
+    expect(page.locator("#attention h2").first).to_contain_text("Layer 2, head 3")
     page.locator("#attention-chars .ch").nth(7).hover()
     weights = attention.explain(model, text).weights[1, 2]
     best = int(weights[7].argmax())
@@ -208,18 +208,18 @@ def test_inside_tab(page: Page):
     open_tab(page, "Inside the model")
     page.locator("#inside-text textarea").fill("To be, or not to b")
     model = charlm.load("gpt")
-    expect(page.locator("#inside-network h3")).to_contain_text(f"{model.parameter_count():,} parameters")
+    expect(page.locator("#inside-network h2")).to_contain_text(f"{model.parameter_count():,} parameters")
+    expect(page.locator("#inside-network .ends code")).to_have_text("To␣be,␣or␣not␣to␣b")
     read, logits, _ = inside.lens(model, "To be, or not to b")
     for part in inside.parts(model, len(read)):
         box = page.locator(f'[data-part="{part["name"]}"]')
         expect(box).to_contain_text(f"({', '.join(map(str, part['shape']))})")
-        expect(box).to_contain_text(
-            f"{part['parameters']:,} parameters" if part["parameters"] else "one id each"
-        )
+        if part["parameters"]:
+            expect(box).to_contain_text(f"{part['parameters']:,} parameters")
     guesses = page.locator("#inside-network .guess")
     expect(guesses).to_have_count(len(logits))
-    (char, _), *_ = inside.guesses(model, logits)[-1]
-    expect(guesses.last.locator("b").first).to_have_text(visible(char))
+    best = inside.guesses(model, logits)[-1][0]
+    expect(guesses.last.locator("b").first).to_have_text(visible(best["char"]))
     set_number(page, "inside-k", "3")
     expect(page.locator("#inside-candidates .kept")).to_have_text("3 of 65 characters can be drawn.")
     row = inside.candidates(model, logits[-1], 1, 3, 1)[0]
@@ -332,7 +332,7 @@ def test_train_tab(page: Page, corpus: charlm.Corpus, tmp_path: Path):
         open_tab(page, tab)
         pick(page, models, "colours")
         expect(page.locator(f"#{models} input")).to_have_value("colours")
-    expect(page.locator("#inside-network h3")).to_contain_text(f"{mine.parameter_count():,} parameters")
+    expect(page.locator("#inside-network h2")).to_contain_text(f"{mine.parameter_count():,} parameters")
 
     open_tab(page, "Train")
     page.locator("#train-bring input[type=file]").set_input_files(kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import secrets
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,11 @@ import torch
 from torch import Tensor
 
 from charlm.errors import CharlmError
-from charlm.models import LanguageModel
-from charlm.models.trace import AttentionModel, trace
+from charlm.models import GPT, LanguageModel
+from charlm.models.attention import SelfAttention, mask_future
+from charlm.models.gpt import CausalSelfAttention
+from charlm.models.rotary import angles, frequencies, rotate
+from charlm.models.trace import AttentionModel, Trace, trace
 from charlm.ui.encoding import base64_of
 from charlm.ui.texts import readable
 
@@ -19,28 +23,28 @@ TILE_SIZE = 48
 AVERAGE = -1
 """The layer that stands for the average of all heads."""
 
-LINES = """\
-idx = torch.tensor([model.tokenizer.encode(text)])
-weights = trace(model, idx).weights          # (n_layer, B, n_head, T, T)
-
-# inside, for each head:
-scores = q @ k.transpose(-2, -1) / head_size**0.5
-masked = scores.masked_fill(tril == 0, float("-inf"))
-weights = masked.softmax(dim=-1)
-"""
+PLACES = {"itself": 0, "one character back": 1, "two characters back": 2, "three characters back": 3}
+"""Where a head may look, by how far back that is."""
+FIRST = "the first character"
+CLEAR = 0.25
+"""The mean weight from which on a head is said to look at a place."""
+EVEN = 0.85
+"""The entropy from which on it is said to spread evenly, as a share of the most there can be."""
 
 
 @dataclass(frozen=True)
 class AttentionMaps:
     """`weights` and raw `scores` of every head, (n_layer, n_head, T, T), for the characters `text`.
 
-    `notes` say what had to be changed for the text to be shown.
+    `notes` say what had to be changed for the text to be shown, and `left_out` is how many characters that
+    the model knows stand before it.
     """
 
     text: str
     weights: Tensor
     scores: Tensor
     notes: list[str]
+    left_out: int
 
     def check_head(self, layer: int, head: int) -> None:
         """Raises `CharlmError` for a head that the model lacks."""
@@ -57,17 +61,114 @@ def explain(model: LanguageModel, text: str) -> AttentionMaps:
 
     Raises `CharlmError` for a model without attention, or a text of which nothing can be shown.
     """
-    if not isinstance(model, AttentionModel):
-        raise CharlmError("This model has no attention: it looks at one character only.")
+    model = _attentive(model)
+    known = model.tokenizer.replace_unknown(text)
     text, notes = readable(model, text)
     traced = trace(model, torch.tensor([model.tokenizer.encode(text)]))
-    return AttentionMaps(text, traced.weights[:, 0], traced.scores[:, 0], notes)
+    left_out = len(known) - len(text)
+    return AttentionMaps(text, traced.weights[:, 0], traced.scores[:, 0], notes, left_out)
 
 
-def overview(name: str, maps: AttentionMaps) -> dict[str, Any]:
-    """What the page draws at first: a small picture of every head, as bytes from 0 to 255."""
+def _attentive(model: LanguageModel) -> AttentionModel:
+    if not isinstance(model, AttentionModel):
+        raise CharlmError("This model has no attention: it looks at one character only.")
+    return model
+
+
+def code(model: LanguageModel) -> str:
+    """The PyTorch by which `model` computes its maps, as it stands in the source.
+
+    Raises `CharlmError` for a model without attention.
+    """
+    heads = (SelfAttention, CausalSelfAttention) if isinstance(_attentive(model), GPT) else (SelfAttention,)
+    parts = (frequencies, angles, rotate, *heads, mask_future, Trace, trace)
+    return "\n\n".join(inspect.getsource(part) for part in parts)
+
+
+def principles(model: LanguageModel) -> list[tuple[str, str]]:
+    """What goes into a score of `model`, as a term and a sentence on it each.
+
+    Raises `CharlmError` for a model without attention.
+    """
+    d = _attentive(model).config.head_size
+    order = (
+        "The model has no table of positions. Each head turns query and key, pair of channels by pair, by an "
+        "angle that grows with the character's position. So q·k depends on how far apart two characters "
+        "stand. Only this and the mask tell their order."
+    )
+    size = f"q·k is divided by √{d}, the root of a head's channels."
+    if not isinstance(model, GPT):
+        plain = f"Query and key are compared as they are. {size}"
+        return [("Rotary positions", order), ("No QK-norm", plain)]
+    norm = (
+        f"Query and key are first scaled to one length, √{d}, so that only their directions count. "
+        f"The query is then multiplied by the head's gain, a learned number: the larger, the sharper the "
+        f"head chooses. {size} So no score is beyond gain · √{d}."
+    )
+    return [("Rotary positions", order), ("QK-norm and gain", norm)]
+
+
+def gains(model: LanguageModel) -> list[float] | None:
+    """The gain of every head, layer by layer; None if the heads of `model` have none."""
+    if not isinstance(model, GPT):
+        return None
+    blocks: list[Any] = list(model.layers)
+    return [gain for block in blocks for gain in block.attention.gain.flatten().tolist()]
+
+
+def habits(weights: Tensor) -> list[tuple[str, float | None]]:
+    """What each of the heads with `weights` (n, T, T) does on this text, with its mean weight on the place
+    where it looks, if there is one.
+
+    The first row is left out, in which there is no choice.
+    """
+    n, T, _ = weights.shape
+    if T == 1:
+        return [("looks at itself", 1.0)] * n
+    looks = {
+        place: weights.diagonal(-back, 1, 2)[:, 0 if back else 1 :].mean(1)
+        for place, back in PLACES.items()
+        if back < T
+    }
+    if len(PLACES) < T:
+        # Only where the first character is none of the other places.
+        looks[FIRST] = weights[:, len(PLACES) :, 0].mean(1)
+    names = list(looks)
+    most, which = torch.stack(list(looks.values())).max(0)
+    rows = torch.arange(T, device=weights.device)
+    evenness = (torch.special.entr(weights).sum(2)[:, 1:] / (rows[1:] + 1).log()).mean(1)
+    distance = (weights * (rows[:, None] - rows)).sum(2)[:, 1:].mean(1)
+    return [
+        _habit(names[place], weight, even, far)
+        for place, weight, even, far in zip(
+            which.tolist(), most.tolist(), evenness.tolist(), distance.tolist(), strict=True
+        )
+    ]
+
+
+def _habit(place: str, weight: float, even: float, distance: float) -> tuple[str, float | None]:
+    if even >= EVEN:
+        return "spreads evenly", None
+    if weight >= CLEAR:
+        return f"looks {place}" if place.endswith("back") else f"looks at {place}", weight
+    return f"looks at several places, {distance:.0f} characters back on average", None
+
+
+def telling_head(weights: Tensor) -> tuple[int, int]:
+    """The layer and the head, of weights (n_layer, n_head, T, T), with the largest mean weight on the
+    character before."""
+    _, n_head, T, _ = weights.shape
+    if T == 1:
+        return 0, 0
+    return divmod(int(weights.diagonal(-1, 2, 3).mean(2).argmax()), n_head)
+
+
+def overview(name: str, model: LanguageModel, maps: AttentionMaps) -> dict[str, Any]:
+    """What the page draws at first: a small picture of every head, as bytes from 0 to 255, the average
+    before them, and what each does; and which head to open."""
     n_layer, n_head, T, _ = maps.weights.shape
     everything = torch.cat((maps.weights.mean((0, 1))[None], maps.weights.flatten(0, 1)))
+    does = habits(everything)
     if T > TILE_SIZE:
         # A tile shows the largest weight of each patch: an average would hide a thin line.
         everything = torch.nn.functional.adaptive_max_pool2d(everything, TILE_SIZE)
@@ -75,6 +176,12 @@ def overview(name: str, maps: AttentionMaps) -> dict[str, Any]:
         "id": secrets.token_hex(8),
         "model": name,
         "text": maps.text,
+        "left_out": maps.left_out,
+        "principles": principles(model),
+        "opens": telling_head(maps.weights),
+        "does": does,
+        "gains": gains(model),
+        "head_size": model.config.head_size,
         "n_layer": n_layer,
         "n_head": n_head,
         "tile_size": everything.shape[-1],

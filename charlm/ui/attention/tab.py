@@ -15,9 +15,10 @@ from charlm.ui.parts import Page, code, live, model_dropdown, notes_view, text_b
 from charlm.ui.theme import view
 
 INTRO = """
-Each **head** of each layer lets every character look back: row *i* of a map says how much character *i*
-takes from each character before it. Rows sum to one, and nothing lies above the diagonal, because nobody
-may look into the future. *Try:* open a head that draws a clear line, then point at a character of the text.
+To guess what comes next, the model looks back at what came before, and for each character it decides anew
+where to look. What decides is called a **head**; each layer has one or several. Row *i* of a head's map says
+how much character *i* takes from each character: a row sums to one, and nothing lies above the diagonal,
+because nobody may look into the future. *Try:* click a character of the text, then open other heads.
 """
 
 
@@ -53,11 +54,12 @@ def build(page: Page, tab: gr.Tab) -> AttentionTab:
         except CharlmError as error:
             return {"error": str(error)}
 
-    def compute(name: str, text: str) -> tuple[dict[str, Any], list[str]]:
-        maps = explain(name, text)
-        return numbers.overview(name, maps), maps.notes
+    def compute(name: str, text: str) -> tuple[dict[str, Any], str, list[str]]:
+        maps, model = explain(name, text), page.service.get(name)
+        return numbers.overview(name, model, maps), numbers.code(model), maps.notes
 
     shown = view("attention/attention_view", elem_id="attention", server_functions=[head_maps])
-    code(numbers.LINES)
-    live(page, [tab.select, text.change, model.change], compute, [model, text], [shown], notes)
+    lines = code("")
+    triggers = [tab.select, text.change, model.change]
+    live(page, triggers, compute, [model, text], [shown, lines], notes, cleared=[{}, ""])
     return AttentionTab(text, model)

@@ -1,40 +1,89 @@
-// The configured model from bottom of the page to the next character, with the guess after each layer.
-const { el, glyphs, ending, count, percent, heat } = window.charlm;
+// The model as one line a part, from the characters to the scores, with the guess after each part that can be
+// read; and the sentence on the part or the guess that is pointed at.
+const { el, glyphs, ending, count, percent, heat, walk } = window.charlm;
 const root = element.querySelector(".network_view");
+const TINT = 0.8; // Dark enough to be seen, light enough to be read on.
 
-function chip([char, p]) {
+const heading = el("h2");
+const story = el("div", { class: "story" });
+const ends = el("p", { class: "ends" });
+const strip = el("div", {
+  class: "strip",
+  role: "group",
+  "aria-label": "The parts, and the guess after each",
+});
+const say = el("p", { class: "say", role: "status" });
+
+function chip({ char, p }, part, guess) {
   return el(
-    "span",
-    { class: "chip", title: percent(p), style: `background: ${heat(p)}` },
+    "button",
+    {
+      type: "button",
+      class: "chip",
+      "data-char": char,
+      "data-part-index": part,
+      "data-guess": guess,
+      style: `background: ${heat(TINT * p)}`,
+    },
     el("b", {}, glyphs(char)),
     el("i", { text: percent(p) }),
   );
 }
 
-function box({ name, does, shape, parameters, guesses }) {
+function line({ name, shape, parameters, adds, guesses }, i) {
+  const facts = `(${shape.join(", ")})${parameters ? ` · ${count(parameters)} parameters` : ""}`;
   const node = el(
     "div",
     { class: "part", "data-part": name },
-    el("div", { class: "part-head" }, el("b", { text: name }), el("span", { text: does })),
+    el("span", { class: "sign", "aria-hidden": "true", text: i ? (adds ? "+" : "↓") : "" }),
     el(
-      "div",
-      { class: "part-facts" },
-      el("code", { text: `(${shape.join(", ")})` }),
-      el("span", { text: parameters ? `${count(parameters)} parameters` : "" }),
+      "button",
+      { type: "button", class: "name", "data-part-index": i },
+      el("b", { text: name }),
+      " ",
+      el("small", { text: facts }),
     ),
   );
-  if (guesses.length) node.append(el("div", { class: "guess" }, ...guesses.map(chip)));
+  if (guesses.length) node.append(el("div", { class: "guess" }, ...guesses.map((g, k) => chip(g, i, k))));
   return node;
 }
 
-function draw() {
-  const v = props.value;
-  if (!v?.parts) return;
-  root.replaceChildren(
-    el("h3", { text: `${count(v.total)} parameters, shapes (B, T, C)` }),
-    el("p", {}, "After ", el("code", {}, glyphs(ending(v.read))), " the guess is …"),
-    ...v.parts.map(box),
+// The sentence on an item of the strip, a part or a guess, and the same character wherever it stands.
+function point(item) {
+  const part = props.value.parts[item.dataset.partIndex];
+  const { char, guess } = item.dataset;
+  for (const other of strip.querySelectorAll(".chip"))
+    other.classList.toggle("target", char !== undefined && other.dataset.char === char);
+  if (char === undefined) {
+    say.textContent = `${part.name}: ${part.does}. What leaves it has the shape (${part.shape.join(", ")}): batch, characters${part.shape.length > 2 ? ", channels or scores" : ""}.`;
+    return;
+  }
+  const { p, score, total } = part.guesses[guess];
+  say.replaceChildren(
+    `After ${part.name}: `,
+    glyphs(char),
+    ` has the score ${score.toFixed(2)}. Softmax over all ${count(props.value.vocab_size)} characters: `,
+    `e^${score.toFixed(2)} / e^${total.toFixed(2)} = ${percent(p)}, e^${total.toFixed(2)} being the sum of e^score.`,
   );
 }
+
+const HINT = "Point at a part or a guess: here is said where it comes from.";
+
+function draw() {
+  const v = props.value;
+  if (!v?.parts) {
+    root.replaceChildren();
+    return;
+  }
+  heading.textContent = `${count(v.total)} parameters, shapes (B, T, C)`;
+  story.replaceChildren(...v.story.map((text) => el("p", { text })));
+  ends.replaceChildren("After ", el("code", {}, glyphs(ending(v.read))), " the guess is …");
+  strip.replaceChildren(...v.parts.map(line));
+  say.textContent = HINT;
+  steps.begin(0);
+  if (!root.firstChild) root.append(heading, ends, strip, say, story);
+}
+
+const steps = walk(strip, "button", point);
 watch("value", draw);
 draw();

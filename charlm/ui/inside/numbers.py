@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -9,37 +10,69 @@ from torch import Tensor, nn
 
 from charlm.engine.sampling import next_char_probs
 from charlm.models import GPT, LanguageModel
+from charlm.models.attention import SelfAttention
+from charlm.models.gpt import MLP, Block
 from charlm.models.trace import AttentionModel, trace
 from charlm.ui.texts import readable
 
-TOP = 8
+TOP = 6
 
-LINES = """\
-idx = torch.tensor([model.tokenizer.encode(text)])
-x = model.embedding(idx)                                # (B, T, C)
-for layer in model.layers:
-    x = layer(x, model.cos[:T], model.sin[:T])          # (B, T, C)
-    guess = model.unembed(x)[0, -1].softmax(dim=0)      # the "logit lens"
-logits = model.unembed(x)                               # (B, T, vocab_size)
-probs = (logits[0, -1] / temperature).softmax(dim=0)    # then top-k, then top-p
-"""
+
+def code(model: LanguageModel) -> str:
+    """The PyTorch that takes a text through `model`, as it stands in the source: the model's parts, the guess
+    on the way, and what is cut off in the end."""
+    parts: list[Any] = [type(model), lens, next_char_probs]
+    if isinstance(model, GPT):
+        parts = [MLP, Block, GPT, trace, *parts[1:]]
+    elif isinstance(model, AttentionModel):
+        parts = [SelfAttention, type(model), trace, *parts[1:]]
+    return "\n\n".join(inspect.getsource(part) for part in parts)
+
+
+def story(model: LanguageModel) -> list[str]:
+    """What happens to the last character of a text in `model`, and how far a guess on the way can be
+    trusted."""
+    if isinstance(model, GPT):
+        return [
+            "The last character becomes a row of channels, and every block adds to that row (residual "
+            "connections). The row says which character it is, not where it stands: positions come in where "
+            "heads compare characters (rotary positions).",
+            "Above, the row is read after each block as if it were the last one (a “logit lens”). Only the "
+            "last row was trained to be read. An earlier one gives a hint of where the guess is heading, no "
+            "more, and after the first blocks often not even that.",
+        ]
+    if isinstance(model, AttentionModel):
+        return [
+            "The last character becomes a row of channels, and each layer replaces that row by what its "
+            "heads bring from the text: this model has no residual connections that would keep it. Positions "
+            "come in where heads compare characters (rotary positions).",
+            "So only the row that leaves the last layer can be read as a guess. An earlier one is written "
+            "for the next layer, in channels of its own.",
+        ]
+    return ["The last character picks a row of the table, and that row is the guess. Nothing else is read."]
 
 
 def parts(model: LanguageModel, T: int) -> list[dict[str, Any]]:
     """The parts of `model` in the order a character meets them, each with its `name`, what it does,
-    the shape of what leaves it for B = 1, its parameters, and whether it `ends_layer`: whether what
-    leaves it has an entry in `lens`. The parameters of all parts sum to the model's.
+    the shape of what leaves it for B = 1, its parameters, whether it `adds` to what entered it, and whether
+    it is `read`: whether what leaves it has an entry in `lens`. The parameters of all parts sum to the
+    model's.
     """
     if isinstance(model, GPT):
         return [_characters(T), _embedding(model, T), *_blocks(model, T), _logits(model, T)]
     if isinstance(model, AttentionModel):
         return [_characters(T), _embedding(model, T), *_heads(model, T), _logits(model, T)]
     shape = (1, T, model.config.vocab_size)
-    return [_characters(T), _part("Table", "row of the last character", shape, model, ends_layer=True)]
+    return [_characters(T), _part("Table", "the row of the last character", shape, model, read=True)]
 
 
 def _part(
-    name: str, does: str, shape: tuple[int, ...], *modules: nn.Module, ends_layer: bool = False
+    name: str,
+    does: str,
+    shape: tuple[int, ...],
+    *modules: nn.Module,
+    adds: bool = False,
+    read: bool = False,
 ) -> dict[str, Any]:
     parameters = sum(p.numel() for module in modules for p in module.parameters())
     return {
@@ -47,7 +80,8 @@ def _part(
         "does": does,
         "shape": list(shape),
         "parameters": parameters,
-        "ends_layer": ends_layer,
+        "adds": adds,
+        "read": read,
     }
 
 
@@ -57,34 +91,34 @@ def _characters(T: int) -> dict[str, Any]:
 
 def _embedding(model: AttentionModel, T: int) -> dict[str, Any]:
     does, shape = "a row of channels for each character", (1, T, model.config.n_embd)
-    return _part("Embedding", does, shape, model.embedding, ends_layer=True)
+    return _part("Embedding", does, shape, model.embedding, read=isinstance(model, GPT))
 
 
 def _heads(model: AttentionModel, T: int) -> list[dict[str, Any]]:
-    shape = (1, T, model.config.n_embd)
+    shape, n_layer = (1, T, model.config.n_embd), model.config.n_layer
+    does = f"{_describe_heads(model)} replace the row"
     return [
-        _part(f"Layer {i}: attention", _describe_heads(model), shape, layer, ends_layer=True)
+        _part(f"Layer {i}", does, shape, layer, read=i == n_layer)
         for i, layer in enumerate(model.layers, start=1)
     ]
 
 
 def _blocks(model: GPT, T: int) -> list[dict[str, Any]]:
     C = model.config.n_embd
-    shape = (1, T, C)
-    looks = f"norm, {_describe_heads(model)}, projection, added back"
-    thinks = f"norm, to {4 * C} channels, ReLU², back to {C}, added back"
-    rows = []
-    blocks: list[Any] = list(model.layers)
-    for i, block in enumerate(blocks, start=1):
-        rows.append(_part(f"Block {i}: attention", looks, shape, block.attention, block.projection))
-        rows.append(_part(f"Block {i}: MLP", thinks, shape, block.mlp, ends_layer=True))
-    return rows
+    does = (
+        f"attention (RMSNorm, {_describe_heads(model)} with QK-norm, projection) adds to the row, "
+        f"then an MLP (RMSNorm, to {4 * C} channels, ReLU², back to {C}) adds to it"
+    )
+    return [
+        _part(f"Block {i}", does, (1, T, C), block, adds=True, read=True)
+        for i, block in enumerate(model.layers, start=1)
+    ]
 
 
 def _logits(model: AttentionModel, T: int) -> dict[str, Any]:
     does = "a score for every character"
     if isinstance(model, GPT):
-        does = f"norm, then {does}"
+        does = f"RMSNorm, then {does}"
     return _part("Logits", does, (1, T, model.config.vocab_size), model.lm_head)
 
 
@@ -96,31 +130,35 @@ def _describe_heads(model: AttentionModel) -> str:
 @torch.no_grad()
 def lens(model: LanguageModel, text: str) -> tuple[str, list[Tensor], list[str]]:
     """The part of `text` that was read, the logits (vocab_size,) of the next character as they
-    stand after the embedding and after each layer, and notes on what was left out.
+    stand after the embedding and after each block, and notes on what was left out.
 
-    A bigram model has but one entry. Raises `CharlmError` if nothing of the text can be read.
+    A model without residual connections has but one entry, its answer: what leaves an earlier part of it is
+    in no channels that `unembed` knows. Raises `CharlmError` if nothing of the text can be read.
     """
     text, notes = readable(model, text)
     idx = torch.tensor([model.tokenizer.encode(text)])
-    if not isinstance(model, AttentionModel):
+    if not isinstance(model, GPT):
         return text, [model(idx)[0][0, -1]], notes
     return text, [model.unembed(x[0, -1]) for x in trace(model, idx).residual], notes
 
 
-def guesses(model: LanguageModel, logits: list[Tensor]) -> list[list[tuple[str, float]]]:
-    """For each entry of `lens`, the likeliest next characters with their probabilities."""
+def guesses(model: LanguageModel, logits: list[Tensor]) -> list[list[dict[str, Any]]]:
+    """For each entry of `lens`, the likeliest next characters: each `char` with its probability `p`, which is
+    e^`score` / e^`total`."""
     result = []
     for row in logits:
-        probs, ids = row.softmax(dim=0).topk(min(TOP, len(row)))
+        scores, ids = row.topk(min(TOP, len(row)))
+        total = row.logsumexp(0)
         chars = (model.tokenizer.vocab[i] for i in ids.tolist())
-        result.append(list(zip(chars, probs.tolist(), strict=True)))
+        rows = zip(chars, (scores - total).exp().tolist(), scores.tolist(), strict=True)
+        result.append([{"char": c, "p": p, "score": s, "total": total.item()} for c, p, s in rows])
     return result
 
 
 def path(model: LanguageModel, T: int, logits: list[Tensor]) -> list[dict[str, Any]]:
-    """The `parts`, each that ends a layer with its `guesses` from the `logits` of `lens`."""
+    """The `parts`, each that is read with its `guesses` from the `logits` of `lens`."""
     following = iter(guesses(model, logits))
-    return [part | {"guesses": next(following) if part["ends_layer"] else []} for part in parts(model, T)]
+    return [part | {"guesses": next(following) if part["read"] else []} for part in parts(model, T)]
 
 
 def candidates(
