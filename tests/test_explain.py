@@ -10,7 +10,6 @@ from conftest import make_model
 from torch import nn
 
 import charlm
-from charlm import Corpus
 from charlm.engine import sampling
 from charlm.errors import CharlmError
 from charlm.models import LanguageModel, build
@@ -22,7 +21,6 @@ from charlm.models.trace import trace
 from charlm.tokenizer import CharTokenizer
 from charlm.ui.attention import numbers as attention
 from charlm.ui.averaging import numbers as averaging
-from charlm.ui.bigram import numbers as bigram
 from charlm.ui.inside import numbers as inside
 from charlm.ui.tokens import numbers as tokens
 
@@ -68,36 +66,6 @@ def test_tokens_show_the_nearest_that_can_be_shown(text: str, note: str):
     shown = tokens.explain(text, CharTokenizer.from_text(TEXT), 4, 8, 1)
     assert any(note in sentence for sentence in shown["notes"])
     assert len(shown["chunk"]) == shown["block_size"]
-
-
-@pytest.fixture
-def counted_bigram(corpus: Corpus, tokenizer: CharTokenizer) -> LanguageModel:
-    from charlm.training.trainer import Trainer, TrainingOptions
-
-    model = build("bigram", tokenizer, {}, seed=1)
-    trainer = Trainer(model, corpus, TrainingOptions(steps=3, eval_blocks=2))
-    list(trainer.run())
-    trained = trainer.average.rounded()
-    trained.record = trainer.record("test") | trainer.losses()
-    return trained
-
-
-def test_bigram_tables_are_what_their_lines_give(counted_bigram: LanguageModel, corpus: Corpus):
-    tokenizer = counted_bigram.tokenizer
-    char, V = "T", tokenizer.vocab_size
-    train, val = corpus.split(tokenizer)
-    i = tokenizer.encode(char)[0]
-    got = run(bigram.LINES, model=counted_bigram, ids=train, vocab_size=V, i=i, temperature=0.5)
-    learned, counted = bigram.tables(counted_bigram)
-    assert torch.allclose(learned.float(), got["learned"])
-    assert torch.allclose(counted.float(), got["counted"].nan_to_num())
-    shown = {row["char"]: row for row in bigram.next_chars(counted_bigram, char, 0.5)}
-    for j, other in enumerate(tokenizer.vocab):
-        assert shown[other]["prob"] == pytest.approx(got["next_char"][j].item(), abs=1e-6)
-        assert shown[other]["counted"] == pytest.approx(counted[i, j].item())
-    losses = bigram.losses(counted_bigram)
-    assert losses["uniform"] == math.log(V)
-    assert losses["learned"] == pytest.approx(charlm.evaluate(counted_bigram, val))
 
 
 @pytest.mark.parametrize("version", [1, 2, 3, 4])

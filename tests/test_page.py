@@ -17,7 +17,6 @@ from charlm.service.visitors import ID_CHARS
 from charlm.training import presets
 from charlm.ui.attention import numbers as attention
 from charlm.ui.averaging import numbers as averaging
-from charlm.ui.bigram import numbers as bigram
 from charlm.ui.inside import numbers as inside
 from charlm.ui.tokens import numbers as tokens
 
@@ -122,30 +121,6 @@ def test_tokens_tab(page: Page):
 
     page.locator("#tokens-text textarea").fill("é")
     expect(page.locator("#tokens-notes")).to_contain_text("type a few more")
-
-
-def test_bigram_tab(page: Page):
-    open_tab(page, "Bigram")
-    model = charlm.load("bigram")
-    for name, loss in bigram.losses(model).items():
-        expect(page.locator(f"[data-loss={name}] .bar-value")).to_have_text(f"{loss:.3f}")
-    board = page.locator("#bigram-tables .board", has=page.locator('[data-map="counted"]'))
-    row, column = model.tokenizer.encode("th")
-    cell = board.bounding_box()["width"] / model.config.vocab_size
-    board.hover(position={"x": (column + 0.5) * cell, "y": (row + 0.5) * cell})
-    learned, counted = (table[row, column].item() for table in bigram.tables(model))
-    sentence = f"after t comes h: {100 * counted:.1f} % counted, {100 * learned:.1f} % learned"
-    expect(page.locator("#bigram-tables .say")).to_contain_text(sentence)
-    board.press("ArrowDown")
-    expect(page.locator("#bigram-tables .say")).to_contain_text("after u comes h")
-    set_number(page, "bigram-temperature", "2")
-    rows = bigram.next_chars(model, "q", 2)
-    bars = page.locator("#bigram-next .bar-row")
-    expect(bars.nth(0).locator(".bar-value")).to_have_text(f"{100 * rows[0]['prob']:.1f} %")
-    expect(bars.nth(3).locator(".bar-label")).to_have_text(visible(rows[3]["char"]))
-    pick(page, "bigram-char", "Z")
-    rows = bigram.next_chars(model, "Z", 2)
-    expect(bars.nth(0).locator(".bar-value")).to_have_text(f"{100 * rows[0]['prob']:.1f} %")
 
 
 def test_averaging_tab(page: Page):

@@ -2,50 +2,84 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import gradio as gr
 
+from charlm.errors import CharlmError
 from charlm.models import BigramLanguageModel
 from charlm.ui.bigram import numbers
-from charlm.ui.parts import Page, code, live, notes_view
+from charlm.ui.parts import SILENT_EVENT, Page, code, live, model_dropdown, notes_view
 from charlm.ui.plots import visible
 from charlm.ui.theme import view
 
-MODEL = "bigram"
 INTRO = """
-The simplest language model: one table, in which the row of a character says how likely each other is to
-follow it. Training started from random numbers and was never told to count, yet the **learned** table is
-nearly the **counted** one. *Try:* pick `q`, then lower the temperature.
+How far does one character get you? The simplest language model looks at one character and guesses the next.
+
+It is one table: the row of a character says how likely each other is to come next. Training started from
+random numbers and never counted anything. Compare what it **learned** with what can be **counted**. *Try:*
+click a row of the grid, then lower the temperature.
+"""
+OUTRO = """
+**It cannot look back.** Whatever stands further back than one character, the same row decides. To do better,
+a position has to know its past.
 """
 
 
 def build(page: Page, tab: gr.Tab) -> None:
     """Lays the tab out and connects it."""
     gr.Markdown(INTRO)
-    notes = notes_view()
-    losses = view("bigram/losses_view", elem_id="bigram-losses")
+    notes = notes_view(elem_id="bigram-notes")
     with gr.Row():
-        with gr.Column(min_width=300):
-            # Its choices come later, and Gradio may forget by then which it has sent.
-            char = gr.Dropdown(label="Character before", allow_custom_value=True, elem_id="bigram-char")
-            temperature = gr.Slider(0, 3, 1, step=0.05, label="Temperature", elem_id="bigram-temperature")
-        with gr.Column(scale=2, min_width=300):
+        with gr.Column(scale=6, min_width=320):
+            tables = view("bigram/tables_view", elem_id="bigram-tables")
+        with gr.Column(scale=5, min_width=320):
+            model = model_dropdown(
+                page,
+                wanted=lambda info: not info.has_attention,
+                latest=True,
+                label="Model",
+                elem_id="bigram-model",
+            )
+            with gr.Row():
+                # Its choices come later, and Gradio may forget by then which it has sent.
+                char = gr.Dropdown(
+                    label="Character before", allow_custom_value=True, min_width=140, elem_id="bigram-char"
+                )
+                temperature = gr.Slider(
+                    0, 3, 1, step=0.05, label="Temperature", min_width=140, elem_id="bigram-temperature"
+                )
             following = view("bigram/bigram_view", elem_id="bigram-next")
-    tables = view("bigram/tables_view", elem_id="bigram-tables")
+            write = gr.Button(f"Write {numbers.WRITTEN_CHARS} characters", elem_id="bigram-write")
+            written = view("bigram/written_view", elem_id="bigram-written")
+    losses = view("bigram/losses_view", elem_id="bigram-losses")
     code(numbers.LINES)
+    gr.Markdown(OUTRO)
 
-    def model() -> BigramLanguageModel:
-        return cast(BigramLanguageModel, page.service.get(MODEL))
+    def get(name: str) -> BigramLanguageModel:
+        model = page.service.get(name)
+        if not isinstance(model, BigramLanguageModel):
+            raise CharlmError("This tab shows bigram models alone.")
+        return model
 
-    def show() -> tuple[Any, ...]:
-        vocab = model().tokenizer.vocab
-        choices = [(visible(c), c) for c in vocab]
-        default = "q" if "q" in vocab else vocab[0]
-        return numbers.losses(model()), gr.Dropdown(choices, value=default), numbers.tables_value(model()), []
+    def show(name: str, char: str | None, temperature: float) -> tuple[Any, ...]:
+        model = get(name)
+        choices = [(visible(c), c) for c in model.tokenizer.vocab]
+        char = numbers.first_char(model, char)
+        bars = numbers.following_value(model, char, temperature)
+        menu = gr.Dropdown(choices, value=char)
+        return numbers.losses_value(model), menu, numbers.tables_value(model), bars, []
 
-    def follow(char: str | None, temperature: float) -> tuple[Any, ...]:
-        return (numbers.next_chars(model(), char, temperature) if char else []), []
+    def follow(name: str, char: str | None, temperature: float) -> tuple[Any, ...]:
+        return (numbers.following_value(get(name), char, temperature) if char else None), []
 
-    live(page, [tab.select], show, [], [losses, char, tables], notes)
-    live(page, [char.change, temperature.change], follow, [char, temperature], [following], notes)
+    def walk(name: str, char: str | None, temperature: float) -> tuple[Any, ...]:
+        return numbers.write(get(name), char or "", temperature), []
+
+    asked = [model, char, temperature]
+    shown = [losses, char, tables, following]
+    live(page, [tab.select, model.change], show, asked, shown, notes, [None, gr.skip(), None, None])
+    live(page, [char.change, temperature.change], follow, asked, [following], notes, [None])
+    live(page, [write.click], walk, asked, [written], notes)
+    model.change(None, None, written, js="() => [null]", **SILENT_EVENT)
+    tables.select(None, None, char, js="() => [charlm.bigram.chosen()]", **SILENT_EVENT)
