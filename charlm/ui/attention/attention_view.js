@@ -5,6 +5,7 @@ const root = element.querySelector(".attention_view");
 const SVG = "http://www.w3.org/2000/svg";
 const SPOKEN = { " ": "space", "\n": "line break", "\t": "tab" };
 const TINT = 0.8; // Dark enough to be seen, light enough to be read on.
+const MOST_NUMBERS = 10; // Along an edge: a number is wider than a character.
 const STEPS = [0, 0.01, 0.05, 0.25, 1]; // Weights of which the scales show the colour.
 
 let text = null; // What is on the screen, and whose attention,
@@ -154,7 +155,7 @@ function drawMaps() {
   const { weights, scores } = numbers;
   const T = chars.length;
   // Where not every character has room for its label, positions say more.
-  const labels = T <= MAX_LABELS ? chars : [...chars.keys()];
+  const [labels, most] = T <= MAX_LABELS ? [chars, MAX_LABELS] : [[...chars.keys()], MOST_NUMBERS];
   const largest = scores ? scores.reduce((most, score) => Math.max(most, Math.abs(score)), 1e-9) : 1;
   const future = (i) => i % T > Math.floor(i / T);
   const key = [-1, -0.5, 0, 0.5, 1].map((x) => x * largest);
@@ -168,6 +169,7 @@ function drawMaps() {
       name,
       caption,
       labels,
+      most,
       heatAt,
       axes: { rows: "the one that looks", columns: "the one looked at" },
       point: (i, j) => {
@@ -204,24 +206,6 @@ function drawMaps() {
   const caption = scores ? "softmax of each row" : "mean of all heads";
   map("weights", caption, (i) => Math.sqrt(weights[i]), "Weight:", STEPS, shade);
   panes.replaceChildren(...maps.map((m) => m.pane));
-  thinAll();
-}
-
-// Leaves out the labels for which there is no room beside the one before.
-function thin(labels, start, end) {
-  let taken = -Infinity;
-  for (const label of labels) label.hidden = false;
-  for (const [label, box] of [...labels].map((label) => [label, label.getBoundingClientRect()])) {
-    label.hidden = box[start] < taken;
-    if (!label.hidden) taken = box[end] + 1;
-  }
-}
-
-function thinAll() {
-  for (const { figure } of maps) {
-    thin(figure.querySelectorAll(".top span"), "left", "right");
-    thin(figure.querySelectorAll(".left span"), "top", "bottom");
-  }
 }
 
 // Shows for the moment where character i looks. Character j, if not null, is the one pointed at.
@@ -327,8 +311,7 @@ function pair(i, j) {
   const sum = largest + Math.log(past.reduce((total, s) => total + Math.exp(s - largest), 0));
   return [
     ...who,
-    `: score ${score}, ${weight} = e^${signed(scores[at])} / e^${signed(sum)}, `,
-    "the second being the sum of e^score over the row.",
+    `: score ${score}, ${weight} = e^${signed(scores[at])} / e^${signed(sum)} (the sum of e^score from 0 to ${i}).`,
   ];
 }
 
@@ -404,9 +387,6 @@ textView.addEventListener("click", ({ target }) => {
   const i = items().indexOf(target.closest(".ch"));
   if (i >= 0) pin({ i, j: null });
 });
-new ResizeObserver(() => {
-  thinAll();
-  drawArcs();
-}).observe(root);
+new ResizeObserver(drawArcs).observe(root);
 watch("value", draw);
 draw();

@@ -11,12 +11,12 @@ from charlm.errors import CharlmError
 from charlm.service.limits import MAX_TEXT_CHARS, check_chars
 from charlm.ui.attention import numbers
 from charlm.ui.attention.numbers import AttentionMaps
-from charlm.ui.parts import Page, code, live, model_dropdown, notes_view, text_box
+from charlm.ui.parts import Page, code, intro, live, model_dropdown, notes_view, text_box
 from charlm.ui.theme import view
 
 INTRO = """
 To guess what comes next, the model looks back at what came before, and for each character it decides anew
-where to look. What decides is called a **head**; each layer has one or several. Row *i* of a head's map says
+where to look. What decides is called a [[head]]; each layer has one or several. Row *i* of a head's map says
 how much character *i* takes from each character: a row sums to one, and nothing lies above the diagonal,
 because nobody may look into the future. *Try:* click a character of the text, then open other heads.
 """
@@ -32,7 +32,7 @@ class AttentionTab:
 
 def build(page: Page, tab: gr.Tab) -> AttentionTab:
     """Lays the tab out and connects it."""
-    gr.Markdown(INTRO)
+    intro(INTRO)
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
             text = text_box("ROMEO:\nBut, soft! what light", elem_id="attention-text")

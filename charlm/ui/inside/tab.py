@@ -8,20 +8,20 @@ import gradio as gr
 
 from charlm.service.limits import MAX_TEXT_CHARS, check_chars
 from charlm.ui.inside import numbers
-from charlm.ui.parts import Page, code, live, model_dropdown, notes_view, text_box
+from charlm.ui.parts import Page, code, intro, live, model_dropdown, notes_view, text_box
 from charlm.ui.theme import view
 
 INTRO = """
 This is the way from your text to a guess at its next character. Only the last character's way is shown:
-through each part of the model, until there is a score for every character that might come next. The scores
-become probabilities, and from what is left of these one character is drawn. *Try:* end your text in the
-middle of a word, then lower the temperature.
+through each part of the model, until there is a score for every character that might come next.
+[[softmax|Softmax]] makes probabilities of these scores, the [[logits]], and from what is left of these one
+character is drawn. *Try:* end your text in the middle of a word, then lower the [[temperature]].
 """
 
 
 def build(page: Page, tab: gr.Tab) -> None:
     """Lays the tab out and connects it."""
-    gr.Markdown(INTRO)
+    intro(INTRO)
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
             text = text_box("My noble lord, I would not spea", elem_id="inside-text")
