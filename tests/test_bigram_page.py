@@ -91,6 +91,7 @@ def test_a_cell_says_what_it_is_made_of(page: Page):
     expect(say).to_contain_text("counted 1 of 1 = 100 %")
     board.hover(position=place(board, "$", "m"))
     expect(say).to_contain_text("counted 0 of 1 = 0 %")
+    expect(say).to_be_in_viewport(ratio=1)
 
 
 def test_one_grid_shows_three_tables_each_with_its_scale(page: Page):
