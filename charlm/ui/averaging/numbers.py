@@ -10,6 +10,8 @@ from __future__ import annotations
 import inspect
 import math
 import time
+from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 import torch
@@ -19,9 +21,14 @@ from charlm.engine.sampling import MAX_SEED
 from charlm.errors import check_range
 from charlm.models.attention import mask_future
 
-MAX_T = 256
+TEXT = "ROMEO:\nBut, soft"
+"""The characters that stand at the positions."""
+MAX_T = len(TEXT)
 C = 4
 """Channels of x: few enough to be read."""
+TIMED_LENGTHS = [2, 4, 8, 16, 32, 64, 128, 256]
+PAIRS = 15
+"""How often the loop and the matrix are timed, one after the other."""
 
 
 def average_loop(x: Tensor) -> Tensor:
@@ -95,42 +102,73 @@ def code(version: int) -> str:
 
 @torch.no_grad()
 def explain(version: int, T: int, seed: int) -> dict[str, Any]:
-    """The matrices of one of the four versions for `T` positions, as nested lists by name.
+    """The matrices of one of the four versions for the first `T` characters of `TEXT`, as lists by name.
 
-    `out` is `wei` @ `source`, and `source` is `x` or, in version 4, `v`. −∞ is None. `differences`
-    holds the largest differences between the results of versions 1, 2 and 3. Raises `CharlmError` for
-    a number out of range.
+    x and the head's three matrices are random. `out` is `wei` @ `source`, and `source` is `x` or, in
+    version 4, `v`. −∞ is None. `scales` holds by name the largest number, in size, that a matrix has when
+    T is `MAX_T`, or 1 for weights; `projections` holds what version 4 multiplies x with; `three` and
+    `differences` hold the results of versions 1, 2 and 3 and how far two of them are apart at most.
+    Raises `CharlmError` for a number out of range.
     """
     check_range("version", version, 1, 4)
     check_range("T", T, 1, MAX_T)
     check_range("seed", seed, 0, MAX_SEED)
+    # All positions are drawn and computed, then cut: what is shown of a position is the same to the bit,
+    # whatever T is. Shorter matrices would be drawn, and rounded, in another order.
     generator = torch.Generator().manual_seed(seed)  # of our own: others may draw at the same time
-    x = torch.randn(T, C, generator=generator)
+    x = torch.randn(MAX_T, C, generator=generator)
     head = Head(C, C)
     for weight in head.parameters():
         # As `nn.Linear` does it.
         nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
     three = [average(x[None])[0] for average in (average_loop, average_tril, average_softmax)]
-    matrices: dict[str, Tensor] = {"x": x, "tril": torch.tril(torch.ones(T, T))}
-    source = "x"
-    if version in (1, 2):
-        matrices |= {"wei": tril_weights(T), "out": three[version - 1]}
-    elif version == 3:
-        scores = mask_future(torch.zeros(T, T))
-        matrices |= {"scores": scores, "wei": scores.softmax(dim=1), "out": three[2]}
-    else:
-        source = "v"
-        matrices |= {"q": head.query(x), "k": head.key(x), "v": head.value(x)}
-        matrices |= {"scores": mask_future(head.scores(x)), "wei": head.weights(x), "out": head(x)}
+    matrices = _matrices(version, x, head, three)
+    results = [out[:T] for out in three]
     return {
         "version": version,
-        "source": source,
-        "matrices": {name: _rows(matrix) for name, matrix in matrices.items()},
-        "three": [_rows(out) for out in three],
+        "source": "v" if version == 4 else "x",
+        "seed": seed,
+        "chars": list(TEXT[:T]),
+        "matrices": {
+            name: _rows(matrix[:T, :T] if name in SQUARE else matrix[:T]) for name, matrix in matrices.items()
+        },
+        "scales": {name: 1.0 if name in WEIGHTS else _largest(matrix) for name, matrix in matrices.items()},
+        "projections": {
+            "q": _rows(head.query.weight),
+            "k": _rows(head.key.weight),
+            "v": _rows(head.value.weight),
+        },
+        "three": [_rows(out) for out in results],
         "differences": {
-            f"{a + 1} and {b + 1}": (three[a] - three[b]).abs().max().item()
+            f"{a + 1} and {b + 1}": (results[a] - results[b]).abs().max().item()
             for a, b in ((0, 1), (0, 2), (1, 2))
         },
+    }
+
+
+WEIGHTS = {"tril", "wei"}
+SQUARE = {"scores", *WEIGHTS}
+"""The matrices that have a column for each position."""
+
+
+def _matrices(version: int, x: Tensor, head: Head, three: list[Tensor]) -> dict[str, Tensor]:
+    """By name, what a version computes on its way; `three` are the results of the first three."""
+    T = len(x)
+    if version == 1:
+        return {"x": x, "out": three[0]}
+    if version == 2:
+        return {"x": x, "tril": torch.tril(torch.ones(T, T)), "wei": tril_weights(T), "out": three[1]}
+    if version == 3:
+        scores = mask_future(torch.zeros(T, T))
+        return {"x": x, "scores": scores, "wei": scores.softmax(dim=1), "out": three[2]}
+    return {
+        "x": x,
+        "q": head.query(x),
+        "k": head.key(x),
+        "v": head.value(x),
+        "scores": mask_future(head.scores(x)),
+        "wei": head.weights(x),
+        "out": head(x),
     }
 
 
@@ -138,19 +176,57 @@ def _rows(matrix: Tensor) -> list[list[float | None]]:
     return [[None if value == float("-inf") else value for value in row] for row in matrix.tolist()]
 
 
-def time_versions(lengths: list[int], repeats: int = 5) -> list[dict[str, float]]:
-    """Milliseconds that the loop and the matrix product take for each T, the best of `repeats`.
+def _largest(matrix: Tensor) -> float:
+    """In size, −∞ left out; 1 if all are 0."""
+    return matrix[matrix.isfinite()].abs().max().item() or 1.0
 
-    The two are run in turn, so that whatever else the machine does slows both.
+
+def time_versions(lengths: list[int], pairs: int = PAIRS) -> list[dict[str, Any]]:
+    """What the loop and the matrix product take for each T: `loop` and `tril`, medians in milliseconds, and
+    `ratio`, the median of how many times as long the loop takes; the middle half of these lies between
+    `low` and `high`. All three are None where the clock is too coarse.
+
+    The clock is the CPU time of this thread: the two take a few milliseconds at most, and where the machine
+    does something else either may wait for longer. They are run in turn; the first time does not count.
     """
     rows = []
     for T in lengths:
-        x = torch.randn(1, T, 32)
-        best = {"loop": float("inf"), "tril": float("inf")}
-        for _ in range(repeats):
-            for name, average in (("loop", average_loop), ("tril", average_tril)):
-                start = time.perf_counter()
-                average(x)
-                best[name] = min(best[name], 1000 * (time.perf_counter() - start))
-        rows.append({"T": T, **best})
+        x = torch.ones(1, T, 32)
+        times = [(_milliseconds(average_loop, x), _milliseconds(average_tril, x)) for _ in range(1 + pairs)]
+        loops, products = zip(*times[1:], strict=True)
+        row = {
+            "T": T,
+            "loop": median(loops),
+            "tril": median(products),
+            "ratio": None,
+            "low": None,
+            "high": None,
+        }
+        if min(products) > 0:
+            ratios = sorted(loop / tril for loop, tril in times[1:])
+            quarter = pairs // 4
+            row |= {"ratio": median(ratios), "low": ratios[quarter], "high": ratios[-1 - quarter]}
+        rows.append(row)
     return rows
+
+
+def _milliseconds(average: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    start = time.thread_time()
+    average(x)
+    return 1000 * (time.thread_time() - start)
+
+
+def verdict(row: dict[str, Any]) -> str:
+    """What a row of `time_versions` says, in a sentence."""
+    at = f"At T = {row['T']}"
+    ratio, low, high = row["ratio"], row["low"], row["high"]
+    if ratio is None:
+        return f"{at} one of them takes less time than this machine's clock can tell."
+    if high > 2 * low:
+        return (
+            f"{at} the measurement is too noisy to say: for the middle half of the pairs the loop takes "
+            f"from {low:.1f} to {high:.1f} times as long as the matrix. Measure again when less goes on."
+        )
+    if ratio < 1:
+        return f"{at} the matrix takes {1 / ratio:.1f} times as long as the loop."
+    return f"{at} the loop takes {ratio:.1f} times as long as the matrix."
