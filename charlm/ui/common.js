@@ -52,6 +52,8 @@ window.charlm = (() => {
   const ending = (text) => [...text].slice(-24).join("");
 
   const count = (n) => n.toLocaleString("en");
+  // "1 character", "2 characters".
+  const many = (n, noun) => `${count(n)} ${noun}${n === 1 ? "" : "s"}`;
   const duration = (seconds) =>
     seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
 
@@ -310,6 +312,7 @@ window.charlm = (() => {
     glyphs,
     ending,
     count,
+    many,
     duration,
     percent,
     bytes,
