@@ -15,7 +15,7 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 import torch
-from browser import pick, set_number
+from browser import TABS, open_tab, pick, set_number
 
 import charlm
 from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS
@@ -426,3 +426,15 @@ def test_home_end_and_lines(page: Page):
     page.keyboard.press("End")
     assert len(shown(page)) == 200
     expect(page.get_by_role("status").filter(has_text="which it believed in by")).to_be_visible()
+
+
+def test_a_text_waits_while_another_tab_is_open(page: Page):
+    write(page, 300, pace="20")
+    open_tab(page, "Averaging")
+    page.locator(TABS["Averaging"]).first.wait_for()
+    before = len(shown(page))
+    page.wait_for_timeout(2000)
+    assert len(shown(page)) == before
+    open_tab(page, "Generate")
+    page.wait_for_timeout(500)
+    assert before < len(shown(page)) < before + 30

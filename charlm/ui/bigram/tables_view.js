@@ -145,7 +145,7 @@ function draw() {
   }
   say.textContent = HINT;
   drawGrid();
-  root.replaceChildren(el("h2", { text: "The table" }), switches, grid, legend, say);
+  root.replaceChildren(el("h2", { text: "The table" }), switches, say, grid, legend);
 }
 
 bigram.on("chosen", outline);

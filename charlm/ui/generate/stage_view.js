@@ -153,6 +153,12 @@ function go() {
 function advance(now) {
   due = false;
   if (!playing) return;
+  // While another tab is open, it waits.
+  if (!element.checkVisibility()) {
+    last = now;
+    go();
+    return;
+  }
   const pace = +paces.value;
   const passed = Number.isFinite(pace) ? Math.floor(((now - last) * pace) / 1000) : length();
   if (passed > 0) {
