@@ -285,7 +285,7 @@ element.addEventListener("keydown", (event) => {
 });
 // Where a key leads in the text, or null: up and down to the next line.
 function placeAfter(key) {
-  const move = { ArrowLeft: place - 1, ArrowRight: place + 1, Home: 1, End: length() }[key];
+  const move = { ArrowLeft: place - 1, ArrowRight: place + 1, End: length() }[key];
   if (move !== undefined) return move;
   const spans = texts[0]?.version.spans ?? [];
   const next = spans.length ? neighbour(spans, Math.max(0, place - 1), key) : -1;
