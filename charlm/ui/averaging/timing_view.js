@@ -49,7 +49,7 @@ function draw() {
       "table",
       {},
       el("caption", {
-        text: `Medians of ${v.pairs} pairs: the loop, then the matrix, on x of shape (1, T, 32). CPU time of one thread of the machine that serves this page; what else it does hardly counts.`,
+        text: `Medians of ${v.pairs} pairs: the loop, then the matrix, on x of shape (1, T, 32). CPU time of one thread of the machine that serves this page: waiting does not count.`,
       }),
       el(
         "thead",
