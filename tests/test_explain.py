@@ -44,6 +44,25 @@ def test_tokens_are_what_their_lines_give():
     assert shown["notes"] == []
 
 
+def test_a_row_of_the_batch_begins_where_it_says():
+    shown = tokens.explain(TEXT, CharTokenizer.from_text(TEXT), batch_size=3, block_size=5, seed=7)
+    assert [shown["ids"][start : start + 5] for start in shown["starts"]] == shown["x"]
+
+
+@pytest.mark.parametrize(
+    ("text", "merges", "pieces"),
+    [
+        ("", 9, []),
+        ("to be, to be", 0, list("to be, to be")),
+        ("aaaa a\n", 1, ["aa", "aa", " ", "a", "\n"]),
+        ("low low lower", 3, ["low", " low", " low", "e", "r"]),
+        ("low low lower", 99, ["low", " low", " low", "e", "r"]),
+    ],
+)
+def test_pairs_that_are_frequent_become_one_token(text: str, merges: int, pieces: list[str]):
+    assert tokens.word_pieces(text, merges) == pieces
+
+
 def test_the_unrolled_chunk_of_the_lecture():
     shakespeare = charlm.load("bigram").tokenizer
     chunk = tokens.explain(TEXT, shakespeare, 4, 8, 1337)["chunk"]

@@ -1,7 +1,10 @@
-"""Characters to ids, the split, one chunk unrolled and one random batch."""
+"""Characters to ids, the split, one chunk unrolled, one random batch, and the text as pieces of words."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,6 +17,8 @@ from charlm.ui.texts import without_unknown
 
 MAX_CHARS = 2000
 MAX_SIZE = 256
+MERGES = 40
+"""How many pairs are merged to show pieces of words: so many that words begin to be whole."""
 
 LINES = """\
 stoi = {char: i for i, char in enumerate(vocab)}
@@ -34,8 +39,8 @@ def explain(
     """What the lecture's first cells give for `text`, and `notes` on what had to be changed to show it.
 
     `chunk` holds (context ids, target id) for each position of the first chunk; `x` and `y` are
-    (batch_size, block_size) ids drawn from the training split. Raises `CharlmError` for a number out
-    of range.
+    (batch_size, block_size) ids drawn from the training split, and `starts` says where in the text each
+    row of `x` begins. Raises `CharlmError` for a number out of range.
     """
     check_range("batch_size", batch_size, 1, MAX_SIZE)
     check_range("block_size", block_size, 1, MAX_SIZE)
@@ -55,10 +60,13 @@ def explain(
             f"The training split has {n_train} characters: block_size is {n_train - 1}, not {block_size}."
         )
         block_size = n_train - 1
-    x = y = torch.zeros(0, 0, dtype=torch.long)
+    x = y = places = torch.zeros(0, 0, dtype=torch.long)
     if block_size:
         generator = torch.Generator().manual_seed(seed)
-        x, y = get_batch(torch.tensor(ids[:n_train]), batch_size, block_size, generator)
+        # A batch of places, from which the characters that stand there follow.
+        places, following = get_batch(torch.arange(n_train), batch_size, block_size, generator)
+        x, y = torch.tensor(ids)[places], torch.tensor(ids)[following]
+    pieces = word_pieces(text, MERGES)
     return {
         "notes": notes,
         "vocab": list(tokenizer.vocab),
@@ -70,4 +78,36 @@ def explain(
         "chunk": [[ids[: t + 1], ids[t + 1]] for t in range(block_size)],
         "x": x.tolist(),
         "y": y.tolist(),
+        "starts": [row[0] for row in places.tolist()],
+        "pieces": pieces,
+        "distinct_pieces": len(set(pieces)),
     }
+
+
+def word_pieces(text: str, merges: int) -> list[str]:
+    """`text` cut into tokens by byte-pair encoding, which large models use (Sennrich et al., 2016), with at
+    most `merges` merges learned from `text` itself.
+
+    Words and what stands between them are cut into characters; then the most frequent pair of neighbours
+    becomes one token, again and again. Ties go to the pair that comes first.
+    """
+    words = [list(word) for word in re.findall(r" ?\w+| ?[^\w\s]+|\s", text)]
+    for _ in range(merges):
+        pairs = Counter(pair for word in words for pair in pairwise(word))
+        if not pairs or max(pairs.values()) < 2:
+            break
+        pair = max(pairs, key=pairs.__getitem__)
+        words = [_merged(word, pair) for word in words]
+    return [piece for word in words for piece in word]
+
+
+def _merged(word: list[str], pair: tuple[str, str]) -> list[str]:
+    """`word` with every occurrence of `pair` made one."""
+    merged: list[str] = []
+    for piece in word:
+        # What was merged is longer than the pair's first half, so it is merged with nothing more.
+        if merged and (merged[-1], piece) == pair:
+            merged[-1] += piece
+        else:
+            merged.append(piece)
+    return merged

@@ -1,48 +1,103 @@
-// The text as ids, the vocabulary, one chunk unrolled, and a batch whose targets point at their context.
-const { el, glyphs, count } = window.charlm;
+// The text as ids, the vocabulary, pieces of words, one chunk unrolled, and a batch whose targets point at their
+// context. Whatever is pointed at lights up everywhere, and the sentence at the end says what it is.
+const { el, glyphs, count, many, walk } = window.charlm;
 const root = element.querySelector(".tokens_view");
+const SPOKEN = { " ": "space", "\n": "line break", "\t": "tab" };
+const HINT = "Point at a character, tap it, or come to it with Tab and the arrow keys.";
+const say = el("p", { class: "say", role: "status", text: HINT });
+const asText = (vocab, ids) => glyphs(ids.map((id) => vocab[id]).join(""));
 
-const token = (char, id, kind, attributes = {}) =>
-  el("span", { class: `token ${kind}`, ...attributes }, el("b", {}, glyphs(char)), el("i", { text: id }));
-const section = (title, ...children) => el("section", {}, el("h3", { text: title }), ...children);
+const token = (char, id) =>
+  el("span", { class: "token" }, el("b", {}, glyphs(char)), " ", el("i", { text: id }));
 
-function text({ chars, ids, n_train }) {
-  const n = chars.length;
-  return section(
-    `${count(n)} characters, ${count(n)} ids`,
+function section(title, ...children) {
+  return el("section", {}, el("h2", { text: title }), ...children);
+}
+
+// A box of characters, one stop of the Tab key. Each of `items` has its attributes and what is told of it.
+function box(name, items) {
+  const options = items.map(({ char, id, kind, place = null }) =>
     el(
-      "p",
-      {},
-      el("span", { class: "swatch train" }),
-      ` training split: the first ${count(n_train)} `,
-      el("span", { class: "swatch val" }),
-      ` validation split: the last ${count(n - n_train)}`,
+      "span",
+      {
+        class: `item ${kind}`,
+        role: "option",
+        "aria-selected": "false",
+        "aria-label": SPOKEN[char] ? `${SPOKEN[char]} ${id}` : null,
+        "data-id": id,
+        "data-place": place,
+      },
+      token(char, id),
     ),
+  );
+  const node = el("div", { class: "tokens", role: "listbox", "aria-label": name }, ...options);
+  walk(node, ".item", (item, i) => show(item, items[i].tell));
+  return node;
+}
+
+function splits(v) {
+  const { chars, ids, n_train } = v;
+  const places = ids.map((_, place) => place);
+  const item = (place) => ({
+    char: chars[place],
+    id: ids[place],
+    place,
+    kind: place < n_train ? "train" : "val",
+    tell: () => tellPlace(v, place),
+  });
+  const part = (kind, title, chosen) => {
+    const name = `${title}: ${many(chosen.length, "character")}`;
+    const head = el("p", { class: "part" }, el("span", { class: `swatch ${kind}` }), ` ${name}`);
+    return el("div", {}, head, ...(chosen.length ? [box(name, chosen.map(item))] : []));
+  };
+  return section(
+    `${many(chars.length, "character")}, ${many(chars.length, "id")}`,
     el(
       "div",
-      { class: "tokens", id: "tokens-ids" },
-      ...chars.map((char, i) => token(char, ids[i], i < n_train ? "train" : "val")),
+      { id: "tokens-ids" },
+      part("train", "Training split, the first nine tenths", places.slice(0, n_train)),
+      part("val", "Validation split, the rest", places.slice(n_train)),
     ),
   );
 }
 
-function vocabulary({ vocab, ids, chars, decoded }) {
+function vocabulary(v) {
+  const { vocab, ids, chars, decoded } = v;
   const used = new Set(ids);
   const same = decoded === chars.join("");
   return section(
-    `Vocabulary: vocab_size = ${vocab.length}`,
-    el(
-      "div",
-      { class: "tokens" },
-      ...vocab.map((char, id) => token(char, id, used.has(id) ? "used" : "unused")),
+    `Vocabulary: vocab_size = ${count(vocab.length)}`,
+    el("p", { class: "hint", text: "The characters with a border are in your text." }),
+    box(
+      `The vocabulary: ${many(vocab.length, "character")}`,
+      vocab.map((char, id) => ({
+        char,
+        id,
+        kind: used.has(id) ? "used" : "unused",
+        tell: () => tellId(v, id),
+      })),
     ),
-    el(
-      "p",
-      { class: "hint" },
-      same
+    el("p", {
+      class: "hint",
+      text: same
         ? "decode(encode(text)) == text: nothing is lost on the way there and back."
         : "decode(encode(text)) != text",
-    ),
+    }),
+  );
+}
+
+// What large models read, made from the same text.
+function pieces({ pieces, distinct_pieces, chars }) {
+  return section(
+    "Larger models read pieces of words",
+    el("p", {
+      text:
+        "A text is shorter to read if what often comes together is one token. Here the pair of neighbours that " +
+        `is most frequent in your text became one, again and again: its ${many(chars.length, "character")} ` +
+        `became ${many(pieces.length, "token")}, ${count(distinct_pieces)} of them different. GPT-2 made 50,000 ` +
+        "such merges, learned from millions of web pages. The models on this page read characters.",
+    }),
+    el("p", { class: "pieces" }, ...pieces.map((piece) => el("span", {}, glyphs(piece)))),
   );
 }
 
@@ -59,61 +114,131 @@ function chunk({ chunk: examples, block_size, vocab }) {
       el("code", {}, asText(vocab, [target])),
     );
   return section(
-    `One chunk holds ${block_size} examples`,
+    `One chunk holds ${many(block_size, "example")}`,
     el("ul", { class: "chunk" }, ...examples.map(example)),
   );
 }
 
-const asText = (vocab, ids) => glyphs(ids.map((id) => vocab[id]).join(""));
-
-function grid(name, rows, vocab) {
-  const row = (ids, b) =>
+// x or y as a table: a row for each chunk, a column for each place in it.
+function grid(v, name) {
+  const rows = v[name];
+  const ahead = name === "y" ? 1 : 0;
+  const head = (scope, text) => el("th", { scope, text });
+  const cell = (id, b, t) =>
     el(
-      "div",
-      { class: "token-row" },
-      ...ids.map((id, t) => token(vocab[id], id, "", { "data-cell": `${name}-${b}-${t}` })),
+      "td",
+      {
+        class: "item",
+        "data-cell": `${name}-${b}-${t}`,
+        "data-id": id,
+        "data-place": v.starts[b] + t + ahead,
+      },
+      token(v.vocab[id], id),
     );
-  return el(
-    "div",
-    { class: "grid-scroll" },
-    el("h4", { text: `${name}  (${rows.length}, ${rows[0].length})` }),
-    ...rows.map(row),
+  const body = rows.map((ids, b) => el("tr", {}, head("row", b), ...ids.map((id, t) => cell(id, b, t))));
+  const table = el(
+    "table",
+    {},
+    el(
+      "caption",
+      {},
+      el("b", { text: name }),
+      ` (${rows.length}, ${rows[0].length}), ${name === "x" ? "what is read" : "what comes next: the targets"}`,
+    ),
+    el("thead", {}, el("tr", {}, el("td"), ...rows[0].map((_, t) => head("col", t)))),
+    el("tbody", {}, ...body),
+  );
+  walk(table, "tbody td", (td) => {
+    const [b, t] = td.dataset.cell.split("-").slice(1).map(Number);
+    show(td, () => (name === "y" ? tellTarget(v, b, t) : tellInput(v, b, t)));
+    if (name === "y") lightContext(b, t);
+  });
+  return el("div", { class: "grid-scroll" }, table);
+}
+
+function batch(v) {
+  return section(
+    "One random batch",
+    el("p", {
+      class: "hint",
+      text: "Each row of x is a chunk of the training split, and y is the same one character further on.",
+    }),
+    el("div", { class: "grids" }, grid(v, "x"), grid(v, "y")),
   );
 }
 
-function batch({ x, y, vocab }) {
-  const say = el("p", { class: "say", role: "status", text: "Point at a cell of y." });
-  const grids = el("div", { class: "grids" }, grid("x", x, vocab), grid("y", y, vocab));
-  for (const node of grids.querySelectorAll('[data-cell^="y-"]')) {
-    const [b, t] = node.dataset.cell.split("-").slice(1).map(Number);
-    const explain = () => {
-      light(grids, b, t);
-      const context = x[b].slice(0, t + 1);
-      say.replaceChildren(
-        `When the input is [${context.join(", ")}] “`,
-        asText(vocab, context),
-        `”, the target is ${y[b][t]} “`,
-        asText(vocab, [y[b][t]]),
-        "”.",
-      );
-    };
-    node.tabIndex = 0;
-    for (const event of ["pointerenter", "focus", "click"]) node.addEventListener(event, explain);
-  }
-  return section("One random batch", say, grids);
+const times = (n) => (n === 1 ? "once" : n === 2 ? "twice" : `${count(n)} times`);
+const occurrences = ({ ids }, id) => ids.filter((other) => other === id).length;
+const quoted = (v, ids) => ["“", asText(v.vocab, ids), "”"];
+
+function tellPlace(v, place) {
+  const split = place < v.n_train ? "training" : "validation";
+  const id = v.ids[place];
+  const seen = times(occurrences(v, id));
+  return [
+    ...quoted(v, [id]),
+    ` has id ${id}: place ${place} of the text, in the ${split} split. It is there ${seen}.`,
+  ];
 }
 
-// Marks the target in row b and column t, and what the model may look at to predict it.
-function light(grids, b, t) {
-  for (const node of grids.querySelectorAll(".lit, .target")) node.classList.remove("lit", "target");
-  for (let i = 0; i <= t; i++) grids.querySelector(`[data-cell="x-${b}-${i}"]`).classList.add("lit");
-  grids.querySelector(`[data-cell="y-${b}-${t}"]`).classList.add("target");
+function tellId(v, id) {
+  const n = occurrences(v, id);
+  return [
+    `id ${id} is `,
+    ...quoted(v, [id]),
+    n ? `: it is in your text ${times(n)}.` : ": it is not in your text.",
+  ];
+}
+
+function tellInput(v, b, t) {
+  return [
+    `x[${b}, ${t}] = ${v.x[b][t]} `,
+    ...quoted(v, [v.x[b][t]]),
+    `: place ${v.starts[b] + t} of the text, in the training split.`,
+  ];
+}
+
+function tellTarget({ vocab, x, y }, b, t) {
+  const context = x[b].slice(0, t + 1);
+  return [
+    `y[${b}, ${t}]: When the input is [${context.join(", ")}] “`,
+    asText(vocab, context),
+    `”, the target is ${y[b][t]} “`,
+    asText(vocab, [y[b][t]]),
+    "”.",
+  ];
+}
+
+// Marks the item that is pointed at, where it is in the text, and its id wherever it is.
+function show(item, tell) {
+  for (const node of root.querySelectorAll(".lit, .target, .same"))
+    node.classList.remove("lit", "target", "same");
+  for (const node of root.querySelectorAll('[aria-selected="true"]'))
+    node.setAttribute("aria-selected", false);
+  for (const node of root.querySelectorAll(`[data-id="${item.dataset.id}"]`)) node.classList.add("same");
+  item.classList.add("target");
+  placeInText(item)?.classList.add("target");
+  if (item.role === "option") item.setAttribute("aria-selected", true);
+  say.replaceChildren(...tell());
+}
+
+const placeInText = ({ dataset }) => root.querySelector(`#tokens-ids [data-place="${dataset.place}"]`);
+
+// Marks what the model may look at to predict the target in row b and column t: in x, and where it is in the text.
+function lightContext(b, t) {
+  for (let i = 0; i <= t; i++) {
+    const cell = root.querySelector(`[data-cell="x-${b}-${i}"]`);
+    cell.classList.add("lit");
+    placeInText(cell).classList.add("lit");
+  }
 }
 
 function draw() {
   const v = props.value;
   if (!v) return;
-  root.replaceChildren(text(v), vocabulary(v), ...(v.block_size ? [chunk(v), batch(v)] : []));
+  say.textContent = HINT;
+  const learned = v.block_size ? [chunk(v), batch(v)] : [];
+  root.replaceChildren(splits(v), vocabulary(v), ...learned, ...(v.chars.length ? [pieces(v)] : []), say);
 }
 watch("value", draw);
 draw();
