@@ -1,7 +1,7 @@
 // The next characters, the likeliest first: what temperature makes of them, what is cut off and what remains.
 const { el, glyphs, percent, bar, walk } = window.charlm;
 const root = element.querySelector(".candidates_view");
-const SHOWN = 12;
+const SHOWN = 20;
 
 const kept = el("p", { class: "kept" });
 const list = el("div", { class: "list", role: "listbox", "aria-label": "The next character" });
