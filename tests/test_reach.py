@@ -115,7 +115,14 @@ def test_the_tabs_are_one_stop_of_the_keyboard(page: Page):
     )
 
 
-def test_every_tab_is_named_on_a_phone(url: str, chromium: playwright.Browser):
+SMALL_TARGETS = """() => [...document.querySelectorAll("button, select, label:has(> input), input")]
+    .filter((node) => node.checkVisibility() && !node.matches("label > input, [type=range], [role=listbox]"))
+    .map((node) => [node.id || node.ariaLabel || node.textContent, node.getBoundingClientRect().height])
+    .filter(([, height]) => height > 0 && height < 40)"""
+"""What a thumb can hardly hit. (A list's box is as high as what it stands in.)"""
+
+
+def test_every_tab_is_at_hand_on_a_phone(url: str, chromium: playwright.Browser):
     page = chromium.new_page(viewport={"width": 390, "height": 844}, has_touch=True, reduced_motion="reduce")
     page.goto(url)
     for title in TABS:
@@ -126,6 +133,8 @@ def test_every_tab_is_named_on_a_phone(url: str, chromium: playwright.Browser):
         page.get_by_role("tab", name=title, exact=True).tap()
         page.locator(shown).first.wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, title
+        assert not page.evaluate(SMALL_TARGETS), title
+    expect(page.locator("#inside-temperature").get_by_test_id("max-value")).to_have_css("display", "block")
     page.close()
 
 
@@ -155,6 +164,19 @@ def test_a_term_explains_itself(page: Page):
     expect(meaning).to_be_hidden()
     term.focus()
     expect(meaning).to_contain_text("the probability of each possible continuation")
+
+
+def test_the_keyboard_is_seen_on_sliders_and_boxes(page: Page):
+    for control in (
+        "#temperature input[type=range]",
+        ".stage_view input[type=range]",
+        ".stage_view input[type=checkbox]",
+    ):
+        page.locator(control).focus()
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Tab")
+        expect(page.locator(control)).to_be_focused()
+        expect(page.locator(control)).to_have_css("outline-style", "solid")
 
 
 def test_the_lecture_starts_in_the_header(page: Page, url: str):
