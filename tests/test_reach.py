@@ -116,7 +116,7 @@ def test_the_tabs_are_one_stop_of_the_keyboard(page: Page):
 
 
 SMALL_TARGETS = """() => [...document.querySelectorAll("button, select, label:has(> input), input")]
-    .filter((node) => node.checkVisibility() && !node.matches("label > input, [type=range], [role=listbox]"))
+    .filter((node) => node.checkVisibility() && !node.matches("label > input, [type=range], [role]"))
     .map((node) => [node.id || node.ariaLabel || node.textContent, node.getBoundingClientRect().height])
     .filter(([, height]) => height > 0 && height < 40)"""
 """What a thumb can hardly hit. (A list's box is as high as what it stands in.)"""
