@@ -36,7 +36,7 @@ def bigram(page: Page) -> None:
 
 def averaging(page: Page) -> None:
     page.locator("#averaging-version label").nth(3).click()
-    page.locator('#averaging [data-matrix="out"] td').nth(9).hover()
+    page.locator('#averaging [data-matrix="out"] tbody td').nth(9).hover()
 
 
 def attention(page: Page) -> None:
