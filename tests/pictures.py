@@ -45,7 +45,7 @@ def attention(page: Page) -> None:
 
 
 def inside(page: Page) -> None:
-    page.locator("#inside-network .guess").first.wait_for()
+    page.locator("#inside-network .chip").first.wait_for()
 
 
 def train(page: Page) -> None:
