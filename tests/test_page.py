@@ -316,6 +316,7 @@ def test_train_tab(page: Page, corpus: charlm.Corpus, tmp_path: Path):
     expect(page.locator("#train-notes")).to_contain_text("The model is here")
     other = page.context.browser.new_context().new_page()
     other.goto(page.url)
+    open_tab(other, "Generate")
     other.locator("#model input").click()
     expect(other.get_by_role("option", name="gpt")).to_be_visible()
     expect(other.get_by_role("option", name="colours")).to_have_count(0)

@@ -34,5 +34,5 @@ def test_each_style_belongs_to_its_view():
         own = (f".{sheet.stem}", f".charlm-view.{sheet.stem}", f"#{sheet.parent.name}")
         rules = re.sub(r"/\*.*?\*/", "", sheet.read_text(encoding="utf-8"), flags=re.DOTALL)
         for selectors in re.findall(r"([^{}]+){", rules):
-            for selector in selectors.split(","):
+            for selector in re.split(r",(?![^(]*\))", selectors):
                 assert selector.strip().startswith((*own, "@media")), f"{sheet.name}: {selector}"
