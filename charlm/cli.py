@@ -26,14 +26,13 @@ from charlm import checkpoints
 from charlm.corpus import load_corpus
 from charlm.engine.sampling import stream
 from charlm.errors import CharlmError
+from charlm.service.limits import SECONDS_A_LOSS
 from charlm.tokenizer import CharTokenizer
 from charlm.training import distributed, presets
 from charlm.training.evaluation import evaluate
 from charlm.training.trainer import Evaluation, Progress, Trainer
 
 STATE = "training.safetensors"
-SECONDS_A_LOSS = 15
-"""How long the page's runs, whose end somebody waits for, may compute each of the two last losses."""
 SECONDS_BETWEEN_SIGNS = 10
 
 

@@ -39,6 +39,8 @@ MAX_RUN_SECONDS = 1800
 """The longest that a run may take, whatever was asked for."""
 GRACE_SECONDS = 60
 """How long a run may take to write what it has learned, before it is killed."""
+SECONDS_A_LOSS = 15
+"""How long a run, whose end somebody waits for, may compute each of the two last losses."""
 SILENCE_SECONDS = 50
 """How long a training process may say nothing before it is ended; it gives a sign of life every 10 s."""
 MAX_WAITING_RUNS = 20
