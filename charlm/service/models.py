@@ -8,6 +8,7 @@ batcher's thread and the engine's pool. Whatever else takes its time is computed
 
 from __future__ import annotations
 
+import itertools
 import logging
 import secrets
 import shutil
@@ -16,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -235,7 +236,10 @@ class ModelService:
                 removed += self._take_out([there])
             has_room = self._own_bytes() + size <= limits.MAX_OWN_BYTES
             if has_room:
-                self._own[name] = own
+                title = _other_title(
+                    title, {m.info.title for m in self._own.values() if m.visitor == visitor}
+                )
+                self._own[name] = replace(own, info=replace(info, title=title))
         _remove(removed)
         if not has_room:
             _remove([own])
@@ -320,6 +324,17 @@ def _info(title: str, checkpoint: Path, own: bool = False) -> ModelInfo:
     return ModelInfo(
         title, description, record["data"], record["parameters"], record["val_loss"], has_attention
     )
+
+
+def _other_title(title: str, taken: set[str]) -> str:
+    """`title`, with the first number from 2 on that tells it apart from those `taken`."""
+    numbered = title
+    for n in itertools.count(2):
+        if numbered not in taken:
+            break
+        mark = f" ({n})"
+        numbered = title[: limits.MAX_NAME_CHARS - len(mark)] + mark
+    return numbered
 
 
 def _copy(source: Path, target: Path) -> None:
