@@ -1,17 +1,19 @@
-// How large the model will be and about how long it will take.
-const { el, count, duration } = window.charlm;
+// How large the model will be and about how long its training will take, or why it cannot be trained so.
+const { el, count, many, duration } = window.charlm;
 const root = element.querySelector(".forecast_view");
 
-function forecast({ parameters, steps, seconds }) {
+function forecast({ parameters, steps, seconds, cut, longest }) {
+  const learned = many(Math.round(steps), "step");
   return el(
     "p",
     { role: "status" },
     el("b", { text: count(parameters) }),
     " parameters, about ",
-    el("b", { text: `${count(Math.round(steps))} steps` }),
+    el("b", { text: learned }),
     " in ",
     el("b", { text: duration(seconds) }),
-    " on this machine, if it is free.",
+    " on this machine, if it is free, with starting and measuring.",
+    cut ? ` Learning ends after ${duration(longest)}, whatever was asked for.` : "",
   );
 }
 

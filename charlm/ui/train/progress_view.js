@@ -1,25 +1,43 @@
-// Where the run stands.
-const { el, count, duration } = window.charlm;
+// Where the run stands. Only what it is doing is announced: the numbers change every second.
+const { el, count, many, duration } = window.charlm;
 const root = element.querySelector(".progress_view");
 const INVITATION =
   "Press Train: the loss, the samples and the attention of your model appear here while it learns.";
+const WHERE = "the model lists of the other tabs";
 
-const SENTENCES = {
+const DOING = {
   queued: ({ place }) => `Waiting: ${place === 1 ? "next" : `number ${place}`} in line.`,
-  running: ({ step, chars_per_second, seconds, done }) => {
-    if (!step) return "Starting …";
-    const left = done > 0.01 ? `, ${duration((seconds * (1 - done)) / done)} left` : "";
-    const speed = count(Math.round(chars_per_second));
-    return `Learning: step ${count(step)}, ${speed} characters per second${left}.`;
+  running: ({ step, done, stopping }) => {
+    if (done >= 1 || stopping) return "Learning is over: measuring the losses on the validation split …";
+    return step ? "Learning:" : "Starting …";
   },
-  done: ({ step, seconds }) =>
-    `Done after ${duration(seconds)} and ${count(step)} steps: find it in the model list of every tab.`,
+  done: ({ step, seconds }) => `Done: ${many(step, "step")} in ${duration(seconds)}. Find it in ${WHERE}.`,
   stopped: ({ step }) =>
     step
-      ? `Stopped at step ${count(step)}: what it has learned is kept, in the model list of every tab.`
+      ? `Stopped at step ${count(step)}: what it has learned is kept, in ${WHERE}.`
       : "Stopped before it began.",
   failed: ({ error }) => error,
 };
+
+function numbers({ state, step, done, stopping, chars_per_second, left }) {
+  if (state !== "running" || !step) return "";
+  const rest = left === null ? "" : `about ${duration(Math.max(1, left))} left`;
+  if (done >= 1 || stopping) return ` ${rest}`;
+  const learned = `step ${count(step)}, ${count(Math.round(chars_per_second))} characters per second`;
+  return ` ${learned}${rest ? `, ${rest} with measuring` : ""}.`;
+}
+
+const name = el("b");
+const doing = el("span", { role: "status" });
+const figures = el("span");
+const bar = el("span", { class: "bar" });
+const line = el("p", {}, name, " ", doing, figures);
+const track = el(
+  "div",
+  { class: "progress", role: "progressbar", "aria-label": "How much is learned", "aria-valuemax": 100 },
+  bar,
+);
+const panel = el("div", {}, line, track);
 
 function draw() {
   const v = props.value;
@@ -27,10 +45,19 @@ function draw() {
     root.replaceChildren(el("p", { class: "hint", text: INVITATION }));
     return;
   }
-  root.replaceChildren(
-    el("p", { role: "status", "data-state": v.state }, el("b", { text: v.name }), " ", SENTENCES[v.state](v)),
-    el("div", { class: "progress" }, el("span", { class: "bar", style: `width:${100 * v.done}%` })),
-  );
+  if (!panel.isConnected) root.replaceChildren(panel);
+  line.dataset.state = v.state;
+  name.textContent = v.name;
+  const said = DOING[v.state](v);
+  if (doing.textContent !== said) doing.textContent = said;
+  figures.textContent = numbers(v);
+  const percent = Math.round(100 * Math.min(1, v.done));
+  bar.style.width = `${percent}%`;
+  track.setAttribute("aria-valuenow", percent);
 }
+// A run may have been started from another window.
+addEventListener("focus", () => {
+  if (root.isConnected) trigger("click");
+});
 watch("value", draw);
 draw();

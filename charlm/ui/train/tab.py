@@ -7,27 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import plotly.graph_objects as go
 
 from charlm.errors import CharlmError
 from charlm.service.limits import MAX_CALL_BYTES, MAX_NAME_CHARS, SIZE_LIMITS, TRAINABLE
-from charlm.service.runs import Run
 from charlm.training.presets import PRESETS
-from charlm.ui.parts import SILENT_EVENT, Page, notes_view
-from charlm.ui.plots import PALETTE, figure
+from charlm.ui.parts import SILENT_EVENT, Page, intro, notes_view
 from charlm.ui.theme import view
 from charlm.ui.train import numbers
 from charlm.ui.train.numbers import SECONDS, STEPS
 
 INTRO = """
-Learning is guessing the next character, being told, and adjusting every number a little, thousands of
-times. *Try:* train the small GPT for a minute and watch gibberish turn into words; then paste a text of
-your own.
+How does a model learn? It guesses the next character, is told what came, and adjusts every number a little,
+thousands of times.
+
+How badly it guesses is the [[loss]], in [[nats]]: a model that knows nothing is as unsure as there are
+characters, and each [[step]] makes it a little surer. *Try:* train the small GPT for a minute and watch
+gibberish turn into words; then paste a text of your own.
 """
 SHAKESPEARE, FILE, PASTED = "Tiny Shakespeare", "A text file", "Pasted text"
 FIRST_PRESET = "small"
-LINES = {"train_loss": "train", "val_loss": "validation"}
-BASELINES = {"uniform": "uniform guess", "bigram": "counted bigram"}
 NOTHING_DRAWN = ("", "", 0)
 
 
@@ -37,9 +35,12 @@ class TrainTab:
     def __init__(self, page: Page, tab: gr.Tab, timer: gr.Timer):
         """`timer` ticks while a run of the visitor is watched."""
         self.page, self.service, self.timer = page, page.service, timer
+        self.silent = SILENT_EVENT | {"show_progress_on": page.own_models}
+        """For what changes by itself: Gradio hides its stopwatch, but leaves it to be read aloud. Here it
+        runs on what is out of sight."""
         self.drawn = gr.State(NOTHING_DRAWN)
         """The run, its state and how many of its evaluations are on the screen."""
-        gr.Markdown(INTRO)
+        intro(INTRO)
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 self._lay_out_corpus()
@@ -53,10 +54,9 @@ class TrainTab:
                     self._lay_out_upload()
             with gr.Column(scale=3, min_width=320):
                 self.progress = view("train/progress_view", elem_id="train-progress")
-                self.plot = gr.Plot(show_label=False, elem_id="train-plot")
                 self.history = view("train/history_view", elem_id="train-history")
         self._foresee_when_changed(tab)
-        self._begin_and_watch()
+        self._begin_and_watch(tab)
 
     def _lay_out_corpus(self) -> None:
         self.corpus = gr.Radio(
@@ -89,7 +89,7 @@ class TrainTab:
             info=first.description,
             elem_id="train-preset",
         )
-        with gr.Accordion("Sizes", open=False):
+        with gr.Accordion("Sizes", open=False, elem_id="train-sizes"):
             self.sizes = [
                 gr.Slider(
                     1 if size != "n_embd" else 8,
@@ -130,15 +130,27 @@ class TrainTab:
         return [info, numbers.default_amount(preset, STEPS), STEPS, *updates]
 
     def _foresee_when_changed(self, tab: gr.Tab) -> None:
-        inputs = [self.preset, self.unit, self.amount, *self.sizes]
+        inputs = [self.name, self.corpus, self.file, self.preset, self.unit, self.amount, *self.sizes]
         triggers = [tab.select, *(control.change for control in inputs)]
-        gr.on(triggers, self.foresee, inputs, self.forecast, trigger_mode="always_last", **SILENT_EVENT)
+        gr.on(triggers, self.foresee, inputs, self.forecast, trigger_mode="always_last", **self.silent)
 
-    def foresee(self, preset: str, unit: str, amount: float | None, *values: int) -> dict[str, Any]:
-        """How large the model will be, and about how long its training will take."""
+    def foresee(
+        self,
+        name: str,
+        corpus: str,
+        file: str | None,
+        preset: str,
+        unit: str,
+        amount: float | None,
+        *values: int,
+    ) -> dict[str, Any]:
+        """How large the model will be, and about how long its training will take; or why it cannot be
+        trained, but for what is wrong with its text."""
         try:
             sizes = numbers.sizes_of(preset, values)
-            return self.service.compute(numbers.forecast, preset, unit, amount, sizes)
+            # A pasted text, which would be sent whole with every change, is short and soon measured.
+            chars = 0 if corpus == PASTED else numbers.chars_of(file if corpus == FILE else None)
+            return self.service.compute(numbers.forecast, name, preset, unit, amount, sizes, chars)
         except CharlmError as error:
             return {"error": str(error)}
 
@@ -151,15 +163,16 @@ class TrainTab:
             stop = gr.Button("Stop", min_width=120, elem_id="train-stop")
         stop.click(self.service.runs.stop, self.page.visitor, None, **SILENT_EVENT)
 
-    def _begin_and_watch(self) -> None:
+    def _begin_and_watch(self, tab: gr.Tab) -> None:
         visitor, timer = self.page.visitor, self.timer
         asked = [visitor, self.corpus, self.file, self.pasted, self.preset, self.unit, self.amount]
         asked += [self.name, *self.sizes]
-        watched = [timer, self.drawn, self.progress, self.plot, self.history, self.page.own_models]
+        watched = [timer, self.drawn, self.progress, self.history, self.page.own_models]
         begun = self.start.click(self.begin, asked, [timer, self.notes], **SILENT_EVENT)
-        begun.then(self.watch, [visitor, self.drawn], watched, **SILENT_EVENT)
-        timer.tick(self.watch, [visitor, self.drawn], watched, **SILENT_EVENT)
-        self.page.app.load(self.watch, [visitor, self.drawn], watched, **SILENT_EVENT)
+        begun.then(self.watch, [visitor, self.drawn], watched, **self.silent)
+        # The last two show a run that another window of the visitor has started.
+        looks = [timer.tick, self.page.app.load, tab.select, self.progress.click]
+        gr.on(looks, self.watch, [visitor, self.drawn], watched, **self.silent)
 
     def begin(
         self,
@@ -176,10 +189,8 @@ class TrainTab:
         """Starts a run, and the timer that watches it."""
 
         def start() -> list[str]:
-            if amount is None:
-                raise CharlmError(f"How many {unit}?")
+            budget = numbers.budget(unit, amount)
             text, said = self._text(corpus, file, pasted)
-            budget = {"steps": int(amount)} if unit == STEPS else {"seconds": float(amount)}
             sizes = numbers.sizes_of(preset, values)
             self.service.runs.start(visitor, name, preset, sizes, text=text, **budget)
             return said
@@ -203,13 +214,13 @@ class TrainTab:
         """Shows where the visitor's run stands; what is on the screen already is not drawn anew."""
         run = self.service.runs.of(visitor) if visitor else None
         if run is None:
-            return [gr.Timer(active=False), drawn, *(gr.skip() for _ in range(4))]
+            return [gr.Timer(active=False), drawn, *(gr.skip() for _ in range(3))]
         now = (run.id, run.state, len(run.evaluations))
-        pictures = [loss_plot(run), numbers.history(run)] if now != drawn else [gr.skip(), gr.skip()]
+        history = numbers.history(run) if now != drawn else gr.skip()
         ended = not run.active and now[:2] != drawn[:2]
         models = self.service.own_names(visitor) if ended else gr.skip()
         progress = numbers.progress(run, self.service.runs.place(run))
-        return [gr.Timer(active=run.active), now, progress, *pictures, models]
+        return [gr.Timer(active=run.active), now, progress, history, models]
 
     def _lay_out_download(self) -> None:
         pack = gr.Button("Prepare the download", size="sm", elem_id="train-pack")
@@ -263,26 +274,6 @@ class TrainTab:
         except CharlmError as error:
             return [[str(error)], gr.skip()]
         return [
-            ["The model is here: find it in the model list of every tab."],
+            ["The model is here: find it in the model lists of the other tabs."],
             self.service.own_names(visitor),
         ]
-
-
-def loss_plot(run: Run) -> go.Figure:
-    """The losses of a run so far, and what they ought to beat."""
-    steps = [e["step"] for e in run.evaluations]
-    traces = [
-        go.Scatter(x=steps, y=[e.get(key) for e in run.evaluations], name=name, mode="lines+markers")
-        for key, name in LINES.items()
-    ]
-    plot = figure(
-        traces,
-        "Loss, nats per character",
-        height=330,
-        xaxis={"title": {"text": "step", "standoff": 5}},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
-    )
-    for name, loss in run.baselines.items():
-        label = f"{BASELINES[name]} {loss:.2f}"
-        plot.add_hline(loss, line={"dash": "dot", "color": PALETTE[2]}, annotation_text=label)
-    return plot
