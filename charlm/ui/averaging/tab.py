@@ -7,14 +7,14 @@ from typing import Any
 import gradio as gr
 
 from charlm.ui.averaging import numbers
-from charlm.ui.parts import SILENT_EVENT, Page, code, live, notes_view
+from charlm.ui.parts import SILENT_EVENT, Page, code, intro, live, notes_view
 from charlm.ui.theme import view
 
 INTRO = """
 To guess the next character, each place in a text should know what stands before it, and must not see what
 comes after: that is what it has to guess. The simplest way to know the past is to **average** it. Versions 1,
 2 and 3 compute the same average in three ways; in version 4 each position decides for itself whom to listen
-to, and that is **self-attention**. *Try:* point at a cell of **out** and see what made it; make **T** longer
+to, and that is self-[[attention]]. *Try:* point at a cell of **out** and see what made it; make **T** longer
 and see that nothing above changes; then step from version 3 to version 4.
 """
 VERSIONS = [
@@ -28,7 +28,7 @@ FIRST_VERSION = 2
 
 def build(page: Page, tab: gr.Tab) -> None:
     """Lays the tab out and connects it; it needs no model."""
-    gr.Markdown(INTRO)
+    intro(INTRO)
     with gr.Row():
         version = gr.Radio(
             VERSIONS, value=FIRST_VERSION, label="Version", elem_id="averaging-version", scale=2

@@ -9,16 +9,16 @@ import gradio as gr
 from charlm.errors import CharlmError
 from charlm.models import BigramLanguageModel
 from charlm.ui.bigram import numbers
-from charlm.ui.parts import SILENT_EVENT, Page, code, live, model_dropdown, notes_view
+from charlm.ui.parts import SILENT_EVENT, Page, code, intro, live, model_dropdown, notes_view
 from charlm.ui.plots import visible
 from charlm.ui.theme import view
 
 INTRO = """
-How far does one character get you? The simplest language model looks at one character and guesses the next.
+How far does one character get you? The simplest [[language model]] looks at one character and guesses the next.
 
 It is one table: the row of a character says how likely each other is to come next. Training started from
 random numbers and never counted anything. Compare what it **learned** with what can be **counted**. *Try:*
-click a row of the grid, then lower the temperature.
+click a row of the grid, then lower the [[temperature]].
 """
 OUTRO = """
 **It cannot look back.** Whatever stands further back than one character, the same row decides. To do better,
@@ -28,7 +28,7 @@ a position has to know its past.
 
 def build(page: Page, tab: gr.Tab) -> None:
     """Lays the tab out and connects it."""
-    gr.Markdown(INTRO)
+    intro(INTRO)
     notes = notes_view(elem_id="bigram-notes")
     with gr.Row():
         with gr.Column(scale=6, min_width=320):
