@@ -164,6 +164,17 @@ def test_a_term_explains_itself(page: Page):
     expect(meaning).to_be_hidden()
     term.focus()
     expect(meaning).to_contain_text("the probability of each possible continuation")
+    page.keyboard.press("Escape")
+    expect(meaning).to_be_hidden()
+    open_tab(page, "Attention")
+    # Nothing cuts it off.
+    term = page.locator("#tab-attention").get_by_role("button", name="head", exact=True)
+    term.hover()
+    box = term.locator(".meaning").bounding_box()
+    inside = (
+        f"document.elementFromPoint({box['x'] + box['width'] - 5}, {box['y'] + box['height'] - 5}).className"
+    )
+    assert page.evaluate(inside) == "meaning"
 
 
 def test_the_keyboard_is_seen_on_sliders_and_boxes(page: Page):

@@ -438,3 +438,25 @@ def test_a_text_waits_while_another_tab_is_open(page: Page):
     open_tab(page, "Generate")
     page.wait_for_timeout(500)
     assert before < len(shown(page)) < before + 30
+
+
+def test_what_if_at_the_end_of_a_text(page: Page, gpt: LanguageModel):
+    """The text goes on a little."""
+    write(page, 20)
+    expect(page.locator("#written .ch")).to_have_count(20)
+    other = page.locator("#written .guess-row button").first
+    char = {"␣": " ", "↵": "\n"}.get(other.inner_text(), other.inner_text())
+    text = shown(page)[:19] + char
+    other.click()
+    expect(page.locator("#written .ch")).to_have_count(80)
+    assert shown(page) == text + text_of(gpt, "ROMEO:" + text, 60)
+
+
+def test_no_guess_stays_that_is_of_another_text(page: Page):
+    write(page, 20)
+    expect(page.locator("#written .guess-row")).not_to_have_count(0)
+    page.locator("#prompt textarea").fill("")
+    page.locator("#score").click()
+    expect(page.locator("#written .note")).to_contain_text("Type two characters or more")
+    expect(page.locator("#written .guess-row")).to_have_count(0)
+    expect(page.locator("#written .what")).to_be_empty()

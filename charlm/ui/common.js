@@ -230,6 +230,22 @@ window.charlm = (() => {
     return nearest;
   }
 
+  // What a term means, beside it: where no box cuts it off. Escape puts it away.
+  function placeMeaning({ target }) {
+    const term = target.closest?.(".term");
+    if (!term) return;
+    const [at, meaning] = [term.getBoundingClientRect(), term.querySelector(".meaning")];
+    const left = Math.min(at.left, document.documentElement.clientWidth - meaning.offsetWidth - 8);
+    const below = at.bottom + meaning.offsetHeight < innerHeight;
+    meaning.style.left = `${Math.max(8, left)}px`;
+    meaning.style.top = `${below ? at.bottom : at.top - meaning.offsetHeight}px`;
+  }
+  document.addEventListener("pointerover", placeMeaning);
+  document.addEventListener("focusin", placeMeaning);
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") event.target.closest(".term")?.blur();
+  });
+
   // The labels along the top or the left edge: all if there is room for them, else every second, fifth, …
   function edge(side, labels, most) {
     const n = labels.length;

@@ -14,7 +14,7 @@ window.charlm.bigram = (() => {
     on: (name, hear) => told.addEventListener(name, ({ detail }) => hear(detail)),
     // e^(logit/temperature) over the sum of all, in words.
     softmax(logit, temperature, logSum) {
-      const power = temperature === 1 ? logit.toFixed(2) : `(${logit.toFixed(2)} / ${temperature})`;
+      const power = temperature === 1 ? logit.toFixed(3) : `(${logit.toFixed(3)} / ${temperature})`;
       const sum = Math.exp(logSum);
       return `e^${power} / ${sum < 1e6 ? sum.toFixed(2) : sum.toExponential(2)}`.replace(/-/g, "−");
     },

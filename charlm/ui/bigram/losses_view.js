@@ -35,7 +35,7 @@ function sentences({ validation, training, zeros, cells }) {
   ];
   if (zeros && validation.counted)
     said.push(
-      `The grid shows the raw counts of the training split. ${count(zeros)} of its ${count(cells)} are 0: ` +
+      `${count(zeros)} of the ${count(cells)} raw counts of the training split are 0: ` +
         "a single such pair in the validation split makes the loss infinite. So one is added to each count here.",
     );
   said.push(

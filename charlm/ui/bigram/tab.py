@@ -14,7 +14,8 @@ from charlm.ui.plots import visible
 from charlm.ui.theme import view
 
 INTRO = """
-How far does one character get you? The simplest [[language model]] looks at one character and guesses the next.
+How far does one character get you? The simplest [[language model]] looks at one character and guesses the
+next.
 
 It is one table: the row of a character says how likely each other is to come next. Training started from
 random numbers and never counted anything. Compare what it **learned** with what can be **counted**. *Try:*

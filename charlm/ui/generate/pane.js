@@ -3,6 +3,7 @@
 window.charlm.pane = (() => {
   const { el, glyphs, guesses } = window.charlm;
   const TINTED_NATS = 5;
+  const LEAST_OF_A_BRANCH = 60;
 
   const sum = (numbers) => numbers.reduce((total, x) => total + x, 0);
 
@@ -119,7 +120,8 @@ window.charlm.pane = (() => {
         temperature: asked.temperature,
         top_k: asked.topK,
         top_p: asked.topP,
-        length: asked.length - version.chars.length,
+        // What if at the end of a text goes on, too.
+        length: Math.max(asked.length - version.chars.length, version.path.length && LEAST_OF_A_BRANCH),
         seed,
       };
       try {

@@ -79,6 +79,8 @@ function begin({ models, ...wanted }, path = []) {
   notes.replaceChildren();
   settings = { temperature: wanted.temperature, topK: wanted.topK, topP: wanted.topP };
   [place, focus, waiting] = [0, null, [...path]];
+  sentence.replaceChildren();
+  panel.replaceChildren();
   texts = models.map((each) => pane({ ...wanted, ...each }, changed));
   panes.replaceChildren(...texts.map(({ node }) => node));
 }
@@ -95,6 +97,12 @@ function write(wanted, path) {
 // Only tells how surprising a text is.
 function score(wanted) {
   begin({ ...wanted, length: 0 });
+  if ([...wanted.prompt].length < 2) {
+    const error = new Error(
+      "Type two characters or more: each but the first is guessed from those before it.",
+    );
+    complain(error);
+  }
   for (const text of texts) {
     text.version.over = true;
     text.score();

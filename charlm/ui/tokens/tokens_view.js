@@ -80,7 +80,7 @@ function vocabulary(v) {
     el("p", {
       class: "hint",
       text: same
-        ? "decode(encode(text)) == text: nothing is lost on the way there and back."
+        ? "decode(encode(text)) == text: of the characters above, nothing is lost on the way there and back."
         : "decode(encode(text)) != text",
     }),
   );
