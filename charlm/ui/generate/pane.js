@@ -3,7 +3,7 @@
 window.charlm.pane = (() => {
   const { el, glyphs, guesses } = window.charlm;
   const TINTED_NATS = 5;
-  const LEAST_OF_A_BRANCH = 60;
+  const LEAST_OF_A_BRANCH = 30;
 
   const sum = (numbers) => numbers.reduce((total, x) => total + x, 0);
 
