@@ -168,7 +168,7 @@ def test_a_term_explains_itself(page: Page):
     expect(meaning).to_be_hidden()
     open_tab(page, "Attention")
     # Nothing cuts it off.
-    term = page.locator("#tab-attention").get_by_role("button", name="head", exact=True)
+    term = page.locator("#tab-attention .term").first
     term.hover()
     box = term.locator(".meaning").bounding_box()
     inside = (
