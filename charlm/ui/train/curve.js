@@ -87,17 +87,19 @@ window.charlm.lossCurve = (() => {
     ];
   }
 
-  // Where the validation loss falls below that of the counted bigram.
-  function crossing(step, loss, { x, y }) {
+  // Where the validation loss falls below that of the counted bigram. Its step stands where no curve is.
+  function crossing(step, loss, { x, y }, width) {
     if (step === null) return [];
     const [cx, cy] = [x(step), y(loss)];
+    const before = cx > 0.6 * width;
+    const place = {
+      x: cx + (before ? -8 : 8),
+      y: cy + (before ? 18 : -9),
+      "text-anchor": before ? "end" : "start",
+    };
     return [
       shape("path", { class: "crossing", d: `M ${cx} ${cy - 7} l 7 7 l -7 7 l -7 -7 z` }),
-      shape(
-        "text",
-        { class: "halo", x: cx + 10, y: cy + 16 },
-        `step ${Math.round(step).toLocaleString("en")}`,
-      ),
+      shape("text", { class: "halo", ...place }, `step ${Math.round(step).toLocaleString("en")}`),
     ];
   }
 
@@ -131,7 +133,7 @@ window.charlm.lossCurve = (() => {
       ...baselines(run, scale, width),
       cursor,
       ...["train", "val"].flatMap((kind) => curve(kind, run.evaluations, scale)),
-      ...crossing(run.crossing, run.baselines.bigram, scale),
+      ...crossing(run.crossing, run.baselines.bigram, scale, width),
       ...rects,
     );
     const walked = walk(picture, ".column", (_, i) => choose(i));
