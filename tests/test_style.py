@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from charlm.bench.serving import ROOT
+from charlm.ui.glossary import TERMS
 
 pytestmark = [
     pytest.mark.slow,
@@ -36,3 +37,9 @@ def test_each_style_belongs_to_its_view():
         for selectors in re.findall(r"([^{}]+){", rules):
             for selector in re.split(r",(?![^(]*\))", selectors):
                 assert selector.strip().startswith((*own, "@media")), f"{sheet.name}: {selector}"
+
+
+def test_every_term_that_is_explained_is_used():
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "charlm" / "ui").rglob("*.py"))
+    used = {term.lower() for term in re.findall(r"\[\[([^]|]+)[]|]", sources)}
+    assert set(TERMS) == used - {"term"}

@@ -24,9 +24,6 @@ TERMS = {
     "among e^x equally likely characters: 1.44 nats are as unsure as a choice among 4.2.",
     "head": "One way of looking back: every position takes from those before it, by weights that sum to one.",
     "attention": "A weighted average of the past, whose weights each position computes for itself.",
-    "embedding": "The row of learned numbers that stands for a character inside the model.",
-    "residual": "A way around a part of the model: what it gives is added to what went in.",
-    "parameter": "A number in the model that is learned. All of them together are the model.",
     "step": "One look at a batch: the model guesses, is told, and every parameter moves a little.",
 }
 """What each term means, in a sentence or two."""

@@ -7,6 +7,11 @@ from charlm.models import LanguageModel
 from charlm.tokenizer import CharTokenizer, named
 
 
+def visible(char: str) -> str:
+    """A character as it can be seen in a list: spaces and line breaks get a sign."""
+    return {" ": "␣", "\n": "↵", "\t": "⇥"}.get(char, char)
+
+
 def without_unknown(tokenizer: CharTokenizer, text: str, whose: str) -> tuple[str, list[str]]:
     """`text` without the characters that the vocabulary lacks, and a note on them. `whose` is who does
     not know them, in words."""

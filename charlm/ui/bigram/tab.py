@@ -10,7 +10,7 @@ from charlm.errors import CharlmError
 from charlm.models import BigramLanguageModel
 from charlm.ui.bigram import numbers
 from charlm.ui.parts import SILENT_EVENT, Page, code, intro, live, model_dropdown, notes_view
-from charlm.ui.plots import visible
+from charlm.ui.texts import visible
 from charlm.ui.theme import view
 
 INTRO = """
