@@ -41,5 +41,5 @@ def test_each_style_belongs_to_its_view():
 
 def test_every_term_that_is_explained_is_used():
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "charlm" / "ui").rglob("*.py"))
-    used = {term.lower() for term in re.findall(r"\[\[([^]|]+)[]|]", sources)}
+    used = {term.lower() for term in re.findall(r"\[\[([a-zA-Z ]+)(?:\||\]\])", sources)}
     assert set(TERMS) == used - {"term"}
