@@ -25,7 +25,7 @@ test-fast:
 	$(PYTHON) -m pytest -n 2 -m "not slow"
 
 test:
-	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not thorough"
 
 coverage:
 	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov

@@ -42,6 +42,7 @@ def bench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     return bench
 
 
+@pytest.mark.thorough
 def test_generation(bench):
     rows = bench("generation", "--rounds", 1)
     speeds = [rows[way] for way in ("charlm.stream", "plain KV cache", "the lecture's loop", "the bound")]
@@ -70,6 +71,7 @@ def test_load(bench, monkeypatch: pytest.MonkeyPatch):
     assert rows["memory after 2 calls of /attention, never fetched"] == ["501"]
 
 
+@pytest.mark.thorough
 def test_page(bench, monkeypatch: pytest.MonkeyPatch):
     browser.skip_without_browser()
     monkeypatch.setattr(load, "CALM_SECONDS", 0)
@@ -84,6 +86,7 @@ def test_fuzz(capsys: pytest.CaptureFixture[str]):
     assert "50 mutated files" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_training(bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, corpus: Corpus):
     for name, steps, sizes in (("small", 4, TINY), ("bigram", 20, {"block_size": 16})):
         preset = presets.PRESETS[name]

@@ -55,6 +55,7 @@ def test_the_console_command(installed: Path):
     assert len(run(installed, sys.executable, *command).strip("\n")) >= 5
 
 
+@pytest.mark.thorough
 def test_the_app_starts_and_trains(installed: Path):
     with serving("-m", "charlm", "app", cwd=installed.parent, PYTHONPATH=str(installed)) as (url, _):
         client = Client(url, verbose=False)
