@@ -168,7 +168,7 @@ def test_losses_say_what_each_table_is(page: Page):
         expect(losses.locator(f"[data-loss={name}]")).to_contain_text(among)
     expect(losses.locator("[data-loss=counted]")).to_contain_text("one added to each count")
     expect(losses).to_contain_text("lower is better")
-    expect(losses).to_contain_text("2,845 of its 4,225 are 0")
+    expect(losses).to_contain_text("2,845 of the 4,225 raw counts of the training split are 0")
     expect(losses).to_contain_text(f"{value['training']['counted']:.4f}, that of the learned table")
     expect(losses).not_to_contain_text("the best there is")
 
@@ -255,7 +255,7 @@ def test_a_bigram_of_many_characters_shows_the_commonest(page: Page, tmp_path: P
     expect(page.locator("#bigram-next")).to_contain_text(f"before another character {V - 1} times")
     expect(page.locator("#bigram-next .rest")).to_contain_text(f"{V - bigram.SHOWN_NEXT} more")
     page.locator("#bigram-char input").fill(chr(0x4E00))
-    page.locator("#bigram-char input").press("Enter")
+    page.get_by_role("option", name=chr(0x4E00), exact=True).click()
     expect(page.locator("#bigram-next")).to_contain_text("comes before another character 0 times")
     expect(page.locator("#bigram-tables .chosen-row")).to_be_hidden()
 

@@ -18,7 +18,7 @@ from charlm.models import build
 from charlm.tokenizer import CharTokenizer
 from charlm.ui.generate.numbers import asked_by_link
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = playwright.expect

@@ -12,7 +12,7 @@ import pytest
 
 from charlm.corpus import Corpus
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 TRAIN = ["train", "small", "--n-layer", "1", "--n-embd", "16", "--n-head", "2", "--block-size", "16"]
 OPTIONS = ["--batch-size", "8", "--steps", "30", "--eval-interval", "10", "--json"]

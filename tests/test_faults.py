@@ -26,6 +26,7 @@ from charlm.bench.serving import ROOT, serving
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.thorough,
     pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send"),
 ]
 
@@ -56,7 +57,6 @@ def test_what_a_killed_app_left_is_removed_at_the_next_start(tmp_path: Path):
         assert len(list(tmp_path.glob("charlm-*"))) == 2
 
 
-@pytest.mark.thorough
 @pytest.mark.skipif(shutil.which("prlimit") is None, reason="no prlimit here")
 def test_with_few_file_descriptors_it_says_so_once_and_goes_on(tmp_path: Path):
     told = tmp_path / "told"
@@ -96,7 +96,6 @@ def test_on_a_full_disk_it_says_what_cannot_be_kept_and_goes_on(tmp_path: Path):
         assert len(client.predict("ROMEO:", max_new_chars=20, api_name="/generate")) == 20
 
 
-@pytest.mark.thorough
 def test_a_temporary_folder_that_was_swept_is_made_anew(tmp_path: Path):
     with serving("app.py", TMPDIR=str(tmp_path)) as (url, _):
         answer = httpx.post(f"{url}gradio_api/upload", files={"files": ("a.txt", b"a")})
@@ -254,7 +253,6 @@ def test_on_a_full_disk_compiled_code_is_used_though_it_cannot_be_kept(tmp_path:
     assert float(told.stdout) == pytest.approx(1.0)
 
 
-@pytest.mark.thorough
 def test_three_starts_share_a_cache(tmp_path: Path):
     """Of compiled code, which none of them finds there."""
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}

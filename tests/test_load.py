@@ -25,6 +25,7 @@ from charlm.ui.unread import MAX_UNREAD
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.thorough,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc"),
 ]
 
@@ -57,7 +58,6 @@ def app() -> Iterator[App]:
         yield App(url, process.pid)
 
 
-@pytest.mark.thorough
 def test_visitors_with_every_habit_for_some_seconds():
     outcome = load.measure(len(load.HABITS), 5, load.HABITS, calls=2)
     assert not outcome.errors
@@ -101,7 +101,6 @@ ui.MAX_SESSIONS = unread.MAX_UNREAD = 10
 """
 
 
-@pytest.mark.thorough
 def test_gradio_forgets_whoever_begins_to_read_and_leaves():
     with serving("-c", FEW_SESSIONS + load.SHORT_MEMORY) as (url, process):
         load.call_attention(url, 40, fetch=False)  # as many as are remembered, and more

@@ -19,7 +19,7 @@ from charlm import CharlmError
 from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS, serving
 from charlm.ui import serve
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 PREFIX = "/course/charlm"
 
 

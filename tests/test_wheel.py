@@ -13,7 +13,7 @@ from gradio_client import Client
 
 from charlm.bench.serving import ROOT, serving
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,6 @@ def test_the_console_command(installed: Path):
     assert len(run(installed, sys.executable, *command).strip("\n")) >= 5
 
 
-@pytest.mark.thorough
 def test_the_app_starts_and_trains(installed: Path):
     with serving("-m", "charlm", "app", cwd=installed.parent, PYTHONPATH=str(installed)) as (url, _):
         client = Client(url, verbose=False)
