@@ -142,6 +142,20 @@ def test_the_texts_of_one_client_take_turns(
     assert [text_of(s) for s in streams] == [alone(batcher.model, "A", long)] * 5
 
 
+def test_a_line_of_texts_that_have_all_begun_lets_somebody_else_in(
+    batcher: Batcher, monkeypatch: pytest.MonkeyPatch
+):
+    """One client's texts take turns, until all that wait have been written at before."""
+    monkeypatch.setattr(limits, "MAX_STREAMS", 1)
+    monkeypatch.setattr(limits, "MAX_WAITING_STREAMS", 3)
+    monkeypatch.setattr(batching, "TURN_CHARS", 1)
+    greedy = [submit(batcher, "A", SamplingOptions(10**9), "greedy") for _ in range(4)]
+    for s in greedy:
+        assert s.take(timeout=60)
+    monkeypatch.setattr(limits, "MAX_WAITING_STREAMS", 2)  # whoever is on the way to a place does not wait
+    assert len(list(submit(batcher, "B", SamplingOptions(5), "other"))) == 5
+
+
 def test_shares_are_fair(batcher: Batcher):
     streams = [submit(batcher, "A", SamplingOptions(10**9, seed=i)) for i in range(8)]
     counts = [0] * 8

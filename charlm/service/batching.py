@@ -170,13 +170,14 @@ class Batcher:
         return stream
 
     def _to_drop_for(self, client: str) -> Stream:
-        """Who leaves the full line for somebody of `client`: the latest of whoever has most in it. Raises
-        `CharlmError` if that is `client`."""
-        waiting = Counter(stream.client for stream in self._waiting if stream.paused is None)
-        greediest, most = max(waiting.items(), key=lambda item: item[1], default=(client, 0))
+        """Who leaves the full line for somebody of `client`: the latest of whoever has most in it, and one
+        that has begun only if all have. Raises `CharlmError` if that is `client`."""
+        waiting = Counter(stream.client for stream in self._waiting)
+        greediest, most = waiting.most_common(1)[0]
         if waiting[client] + 1 >= most:
             raise CharlmError(BUSY)
-        return next(s for s in reversed(self._waiting) if s.client == greediest and s.paused is None)
+        theirs = [stream for stream in reversed(self._waiting) if stream.client == greediest]
+        return next((stream for stream in theirs if stream.paused is None), theirs[0])
 
     def place(self, stream: Stream) -> int:
         """The place of `stream` in the line, 1 for the next; 0 if it does not wait to begin."""
