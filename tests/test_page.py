@@ -343,6 +343,7 @@ def test_a_unit_of_time_or_steps_is_offered_with_what_suits_the_model(page: Page
     expect(amount).to_have_value("1000")
 
 
+@pytest.mark.thorough
 def test_settings_and_models_survive_a_restart_of_the_server(chromium: playwright.Browser):
     """They are kept by the name of the control, and readable for the next start."""
     port = free_port()
