@@ -10,6 +10,7 @@ from charlm.checkpoints import load
 from charlm.corpus import Corpus, get_batch, load_corpus
 from charlm.engine.sampling import Step, stream
 from charlm.errors import CharlmError
+from charlm.surgery.operate import operate
 from charlm.tokenizer import CharTokenizer, UnknownCharacterError
 from charlm.training.evaluation import evaluate
 
@@ -23,5 +24,6 @@ __all__ = [
     "get_batch",
     "load",
     "load_corpus",
+    "operate",
     "stream",
 ]

@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from charlm.errors import CharlmError
 from charlm.files import write_atomically, write_together
@@ -49,7 +50,7 @@ def save(model: LanguageModel, record: dict[str, Any], folder: Path) -> None:
     that loads wrongly. Raises `CharlmError` if writing fails, or what is written
     could not be read again.
     """
-    tensors = {name: t.half().contiguous() for name, t in model.state_dict().items()}
+    tensors = _halves(model)
     if not all(t.isfinite().all() for t in tensors.values()):
         raise CharlmError("The weights are no numbers of half precision any more: learn at a lower rate.")
     weights = save_tensors(tensors)
@@ -69,6 +70,15 @@ def save(model: LanguageModel, record: dict[str, Any], folder: Path) -> None:
         if size > FILE_LIMITS[name]:
             raise CharlmError(f"{name} would have {size:,} bytes, and could not be read again.")
     write_together({folder / WEIGHTS: weights, folder / CONFIG: text.encode()})
+
+
+def _halves(model: LanguageModel) -> dict[str, Tensor]:
+    return {name: t.half().contiguous() for name, t in model.state_dict().items()}
+
+
+def weights_sha256(model: LanguageModel) -> str:
+    """What the configuration of a checkpoint of `model` names its weights by."""
+    return hashlib.sha256(save_tensors(_halves(model))).hexdigest()
 
 
 def names() -> list[str]:
