@@ -47,3 +47,12 @@ def trace(model: AttentionModel, idx: Tensor) -> Trace:
         residual.append(x)
     stacked = torch.stack(scores)
     return Trace(stacked, mask_future(stacked).softmax(dim=-1), torch.stack(residual))
+
+
+def resume(model: AttentionModel, x: Tensor, layer: int) -> Tensor:
+    """The rest of a forward pass: channels x (B, T, C) after `layer` layers → logits (B, T, vocab_size)."""
+    T = x.shape[1]
+    layers: list[Any] = list(model.layers)
+    for later in layers[layer:]:
+        x = later(x, model.cos[:T], model.sin[:T])
+    return model.unembed(x)
