@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from charlm.bench.serving import CHROMIUM
+from charlm.bench.serving import CHROMIUM, ROOT
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
+
+DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+needs_axe = pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed (npm ci)")
+VIOLATIONS = """async (within) => {
+    const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
+    const { violations } = await axe.run(within, { runOnly: { type: "tag", values: tags } });
+    return violations.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) =>
+        `${id}: ${target.join(" ")} ${failureSummary.split("\\n").slice(1).join(" ").trim()}`));
+}"""
 
 TABS = {
     "Generate": "#written .guess-row.chosen",
@@ -30,6 +42,35 @@ def skip_without_browser() -> None:
         if os.environ.get("CI"):
             pytest.fail(NO_BROWSER)
         pytest.skip(NO_BROWSER)
+
+
+def errors(page: Page) -> list[str]:
+    """Those in the console of a page, now and later."""
+    found: list[str] = []
+    page.on("console", lambda m: found.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: found.append(str(e)))
+    return found
+
+
+@contextmanager
+def watched_page(chromium: Browser, expected: str | None = None, **options: object) -> Iterator[Page]:
+    """An empty page in a context of its own. Its console tells of no error but of those with `expected` in
+    them."""
+    context = chromium.new_context(**{"viewport": DESK, **options})
+    page = context.new_page()
+    found = errors(page)
+    try:
+        yield page
+    finally:
+        context.close()
+    assert not [error for error in found if expected is None or expected not in error]
+
+
+def violations(page: Page, within: str = "html") -> list[str]:
+    """What axe-core finds wrong by WCAG 2.2, A and AA, `within` what a selector selects."""
+    if not page.evaluate("'axe' in window"):
+        page.add_script_tag(path=AXE)
+    return page.evaluate(VIOLATIONS, within)
 
 
 def open_tab(page: Page, name: str) -> None:

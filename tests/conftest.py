@@ -8,18 +8,23 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import browser
 import pytest
 import torch
 
 import charlm
 from charlm import checkpoints
-from charlm.bench.serving import serving
+from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS, serving
 from charlm.corpus import Corpus
 from charlm.models import LanguageModel, build
 from charlm.service.models import ModelService
 from charlm.tokenizer import CharTokenizer
 from charlm.training.trainer import Trainer, TrainingOptions
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Playwright
 
 # Models this small are slower on two threads than on one.
 torch.set_num_threads(1)
@@ -122,3 +127,17 @@ def hub() -> Iterator[hub_server.HubServer]:
     """The local Hub, empty and without faults."""
     with hub_server.serving() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Playwright]:
+    browser.skip_without_browser()
+    from playwright.sync_api import sync_playwright  # late: not every test has Playwright
+
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def chromium(started: Playwright) -> Browser:
+    return started.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)

@@ -77,7 +77,7 @@ def test_generate_gives_samples_and_distributions(client: Client):
     told = client.predict("ROMEO:", distribution=True, **asked)
     for step, (char, prob, alternatives) in zip(texts[0], told, strict=True):
         assert (char, prob) == (step.char, pytest.approx(step.prob))
-        assert alternatives == [[c, pytest.approx(p)] for c, p in step.alternatives[:10]]
+        assert alternatives == [[c, pytest.approx(p, rel=1e-4)] for c, p in step.alternatives[:10]]
 
 
 def test_train(client: Client):

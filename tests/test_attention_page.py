@@ -6,12 +6,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import browser
 import pytest
-from browser import open_tab, pick
+from browser import DESK, PHONE, open_tab, pick, watched_page
 
 import charlm
-from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS
 from charlm.ui.attention import numbers as attention
 from charlm.ui.parts import SPEECH
 
@@ -23,29 +21,15 @@ expect.set_options(timeout=30_000)
 Page = playwright.Page
 
 TEXT = "To be, or not\nto be"
-DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[playwright.Browser]:
-    browser.skip_without_browser()
-    with playwright.sync_playwright() as p:
-        yield p.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
 
 
 @pytest.fixture
 def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
-    context = chromium.new_context(viewport=DESK, reduced_motion="reduce")
-    page = context.new_page()
-    complaints = []
-    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: complaints.append(str(e)))
-    page.goto(url)
-    open_tab(page, "Attention")
-    expect(page.locator("#attention .heat-map")).to_have_count(3)
-    yield page
-    context.close()
-    assert not complaints
+    with watched_page(chromium, reduced_motion="reduce") as page:
+        page.goto(url)
+        open_tab(page, "Attention")
+        expect(page.locator("#attention .heat-map")).to_have_count(3)
+        yield page
 
 
 def show(page: Page, text: str) -> None:
@@ -182,7 +166,7 @@ def test_every_picture_has_a_scale_and_a_sentence(page: Page):
         assert entries[0] == "−" + entries[4] and entries[2] == "0"
     expect(scales.nth(2)).to_contain_text("−∞, the future")
     opaque = "i => getComputedStyle(i).backgroundColor.match(/[\\d.]+\\)$/)?.[0]"
-    assert scales.last.locator("i").nth(3).evaluate(opaque) == "0.5)"
+    assert scales.last.locator(".swatch").nth(3).evaluate(opaque) == "0.5)"
     for canvas in page.locator("#attention .board canvas").all():
         assert "looks" in canvas.get_attribute("aria-label")
     for board in page.locator("#attention .board").all():

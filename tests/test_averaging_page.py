@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
-import browser
 import pytest
-from browser import open_tab, set_number
+from browser import needs_axe, open_tab, set_number, violations, watched_page
 
-from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS
 from charlm.ui.averaging import numbers
 
 pytestmark = pytest.mark.slow
@@ -20,20 +17,6 @@ expect = playwright.expect
 expect.set_options(timeout=30_000)
 Page = playwright.Page
 
-AXE = Path(__file__).parent.parent / "node_modules/axe-core/axe.min.js"
-VIOLATIONS = """async (name) => {
-    const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
-    const { violations } = await axe.run(name, { runOnly: { type: "tag", values: tags } });
-    return violations.flatMap(({ id, nodes }) => nodes.map(({ target }) => `${id}: ${target}`));
-}"""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[playwright.Browser]:
-    browser.skip_without_browser()
-    with playwright.sync_playwright() as p:
-        yield p.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
-
 
 @pytest.fixture
 def options() -> dict[str, object]:
@@ -42,17 +25,11 @@ def options() -> dict[str, object]:
 
 @pytest.fixture
 def page(url: str, chromium: playwright.Browser, options: dict[str, object]) -> Iterator[Page]:
-    context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-    page = context.new_page()
-    complaints = []
-    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: complaints.append(str(e)))
-    page.goto(url)
-    open_tab(page, "Averaging")
-    page.locator("#averaging td").first.wait_for()
-    yield page
-    context.close()
-    assert not complaints
+    with watched_page(chromium, **options) as page:
+        page.goto(url)
+        open_tab(page, "Averaging")
+        page.locator("#averaging td").first.wait_for()
+        yield page
 
 
 def show(page: Page, version: int, T: int) -> dict[str, list[list[float | None]]]:
@@ -223,17 +200,17 @@ def test_a_phone_can_tap_every_cell_and_read_the_sentence(page: Page):
     expect(say).to_be_in_viewport(ratio=1)
 
 
-@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed (npm ci)")
+@pytest.mark.thorough
+@needs_axe
 @pytest.mark.parametrize("options", [{"color_scheme": "light"}, {"color_scheme": "dark"}])
 def test_axe_finds_no_violation_in_any_version(page: Page):
-    page.add_script_tag(path=AXE)
     page.locator("#averaging-timing button").click()
     page.locator("#averaging-timing table").wait_for()
-    assert page.evaluate(VIOLATIONS, "#averaging-timing") == []
+    assert violations(page, "#averaging-timing") == []
     for version in (1, 2, 3, 4):
         for T in (8, 16):
             show(page, version, T)
-            assert page.evaluate(VIOLATIONS, "#averaging") == []
+            assert violations(page, "#averaging") == []
 
 
 def test_the_loop_against_the_matrix(page: Page):

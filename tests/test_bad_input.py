@@ -123,6 +123,7 @@ def test_names_of_models_are_never_paths(name: str, revision: str):
     assert repo_id(name) is None or repo_id(name).count("/") == 1
 
 
+@pytest.mark.thorough
 @many
 @given(texts | st.sampled_from(["ann/model", "ann/mo del", "ann", "ann/model/more", "-ann/model"]))
 def test_the_hub_is_not_asked_for_what_is_no_name(hub: HubServer, checkpoint: Path, target: str):

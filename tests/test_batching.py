@@ -149,9 +149,10 @@ def test_a_line_of_texts_that_have_all_begun_lets_somebody_else_in(
     monkeypatch.setattr(limits, "MAX_STREAMS", 1)
     monkeypatch.setattr(limits, "MAX_WAITING_STREAMS", 3)
     monkeypatch.setattr(batching, "TURN_CHARS", 1)
-    greedy = [submit(batcher, "A", SamplingOptions(10**9), "greedy") for _ in range(4)]
-    for s in greedy:
-        assert s.take(timeout=60)
+    greedy = []
+    for _ in range(4):
+        greedy.append(submit(batcher, "A", SamplingOptions(10**9), "greedy"))
+        assert greedy[-1].take(timeout=60)
     monkeypatch.setattr(limits, "MAX_WAITING_STREAMS", 2)  # whoever is on the way to a place does not wait
     assert len(list(submit(batcher, "B", SamplingOptions(5), "other"))) == 5
 

@@ -6,15 +6,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import browser
 import pytest
 import torch
-from browser import open_tab, pick, set_number, wait_until_trained
+from browser import DESK, PHONE, open_tab, pick, set_number, wait_until_trained, watched_page
 from playwright.sync_api import Locator
 
 import charlm
 from charlm import checkpoints
-from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS
 from charlm.models import build
 from charlm.service.limits import MAX_VOCAB_SIZE
 from charlm.tokenizer import CharTokenizer
@@ -27,28 +25,12 @@ expect = playwright.expect
 expect.set_options(timeout=30_000)
 Page = playwright.Page
 
-DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[playwright.Browser]:
-    browser.skip_without_browser()
-    with playwright.sync_playwright() as p:
-        yield p.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
-
 
 @pytest.fixture
 def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
-    context = chromium.new_context(viewport=DESK, reduced_motion="reduce", has_touch=True)
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    complaints = []
-    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: complaints.append(str(e)))
-    page.goto(url)
-    yield page
-    context.close()
-    assert not complaints
+    with watched_page(chromium, reduced_motion="reduce", has_touch=True) as page:
+        page.goto(url)
+        yield page
 
 
 def open_bigram(page: Page) -> Locator:
@@ -190,6 +172,7 @@ def test_twenty_characters_walk_the_table(page: Page):
     expect(page.get_by_text("It cannot look back.")).to_be_visible()
 
 
+@pytest.mark.thorough
 def test_steps_are_shown_one_after_another(url: str, chromium: playwright.Browser):
     context = chromium.new_context(viewport=DESK, reduced_motion="no-preference")
     page = context.new_page()
@@ -203,6 +186,7 @@ def test_steps_are_shown_one_after_another(url: str, chromium: playwright.Browse
     context.close()
 
 
+@pytest.mark.thorough
 def test_ones_own_bigram_is_shown_once_it_is_trained(page: Page):
     open_bigram(page)
     page.locator("#bigram-write").click()

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import browser
 import pytest
-from browser import open_tab, pick, set_number
+from browser import errors, open_tab, pick, set_number, watched_page
 from conftest import TINY
 
 from charlm import checkpoints
@@ -33,37 +32,13 @@ LABELS = {
 """Characters, and how each is shown alone."""
 
 
-@pytest.fixture(scope="module")
-def started() -> Iterator[playwright.Playwright]:
-    browser.skip_without_browser()
-    with playwright.sync_playwright() as p:
-        yield p
-
-
-@pytest.fixture(scope="module")
-def chromium(started: playwright.Playwright) -> playwright.Browser:
-    return started.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
-
-
-def errors(page: Page) -> list[str]:
-    """Those in the console of a page, now and later."""
-    found: list[str] = []
-    page.on("console", lambda m: found.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: found.append(str(e)))
-    return found
-
-
 @pytest.fixture
 def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
     """The page, in a browser without the Clipboard API, as it is by plain http from another machine."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    context.add_init_script("delete Navigator.prototype.clipboard")
-    page = context.new_page()
-    found = errors(page)
-    page.goto(url)
-    yield page
-    context.close()
-    assert not found
+    with watched_page(chromium) as page:
+        page.context.add_init_script("delete Navigator.prototype.clipboard")
+        page.goto(url)
+        yield page
 
 
 @pytest.fixture(scope="module")

@@ -79,6 +79,7 @@ def test_train_then_evaluate_then_sample(train_command: list[str], data: str, tm
     assert run(*sample).stdout == "ANN" + written["text"] + "\n"
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to one process")
 def test_an_interrupted_run_keeps_what_it_learned_and_resumes(train_command: list[str], tmp_path: Path):
     command = [*train_command, "--steps", "100000", "--out", str(tmp_path)]
@@ -97,6 +98,7 @@ def test_an_interrupted_run_keeps_what_it_learned_and_resumes(train_command: lis
     assert "another run" in refused.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_a_killed_run_resumes_as_if_never_killed(train_command: list[str], tmp_path: Path):
     options = ["--steps", "200", "--eval-interval", "50", "--json"]
@@ -125,6 +127,7 @@ def test_a_run_that_was_interrupted_is_not_overwritten(train_command: list[str],
     assert (tmp_path / cli.STATE).read_bytes() == b"hours of work"
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to one process")
 def test_told_to_end_twice_and_killed_it_has_saved_already(train_command: list[str], tmp_path: Path):
     """The state is there before anything else is done at the end."""
@@ -197,6 +200,7 @@ def test_an_output_that_cannot_show_the_text(tmp_path: Path):
     assert re.fullmatch(r"(\\u043[0-2]){5}\n", result.stdout)
 
 
+@pytest.mark.thorough
 def test_without_a_compiler_a_run_goes_on_as_it_is(train_command: list[str], tmp_path: Path):
     environment = os.environ | {"CXX": "no-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
     command = [*train_command, "--compile", "--steps", "2", "--out", str(tmp_path / "model")]

@@ -127,6 +127,7 @@ def test_faults_get_a_sentence(status: int, message: str, hub: HubServer, publis
     assert charlm.load(published)
 
 
+@pytest.mark.thorough
 def test_a_connection_cut_in_the_middle_of_a_file(hub: HubServer, published: str):
     hub.faults.append((r"model\.safetensors", "cut"))
     with pytest.raises(CharlmError, match=r"could not be transferred whole|cannot be reached"):
@@ -181,6 +182,7 @@ def kept(service: ModelService) -> set[Path]:
     return {path for folder in folders for path in folder.rglob("*")}
 
 
+@pytest.mark.thorough
 def test_deploy(hub: HubServer, token: None):
     files = publish.space_files()
     assert {"app.py", "README.md", "requirements.txt", "charlm/ui/train/tab.py"} <= set(files)

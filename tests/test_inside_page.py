@@ -6,12 +6,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import browser
 import pytest
-from browser import open_tab, pick, set_number
+from browser import PHONE, open_tab, pick, set_number, watched_page
 
 import charlm
-from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS
 from charlm.ui.inside import numbers as inside
 
 pytestmark = pytest.mark.slow
@@ -22,29 +20,15 @@ expect.set_options(timeout=30_000)
 Page = playwright.Page
 
 TEXT = "My noble lord, I would not spea"
-DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[playwright.Browser]:
-    browser.skip_without_browser()
-    with playwright.sync_playwright() as p:
-        yield p.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
 
 
 @pytest.fixture
 def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
-    context = chromium.new_context(viewport=DESK, reduced_motion="reduce")
-    page = context.new_page()
-    complaints = []
-    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: complaints.append(str(e)))
-    page.goto(url)
-    open_tab(page, "Inside the model")
-    expect(page.locator("#inside-network .part")).to_have_count(9)
-    yield page
-    context.close()
-    assert not complaints
+    with watched_page(chromium, reduced_motion="reduce") as page:
+        page.goto(url)
+        open_tab(page, "Inside the model")
+        expect(page.locator("#inside-network .part")).to_have_count(9)
+        yield page
 
 
 def expect_nothing_shown(page: Page) -> None:

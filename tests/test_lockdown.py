@@ -154,6 +154,7 @@ def test_what_other_programs_leave_does_not_count(url: str):
         shutil.rmtree(shared)
 
 
+@pytest.mark.thorough
 def test_a_visitor_cannot_name_the_model_of_another(url: str):
     ann, bob = (Client(url, verbose=False) for _ in range(2))
     text = "the cat sat on the mat. " * 200

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import browser
 import pytest
-from browser import open_tab, pick, set_number, wait_until_trained
+from browser import open_tab, pick, set_number, wait_until_trained, watched_page
 
 import charlm
-from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS, free_port, serving
+from charlm.bench.serving import free_port, serving
 from charlm.service.visitors import ID_CHARS
 from charlm.training import presets
 from charlm.ui.attention import numbers as attention
@@ -28,13 +27,6 @@ expect.set_options(timeout=30_000)
 Page = playwright.Page
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[playwright.Browser]:
-    browser.skip_without_browser()
-    with playwright.sync_playwright() as p:
-        yield p.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
-
-
 def is_welcome(response: playwright.Response) -> bool:
     """Whether it answers the page's first call, with a visitor and what is theirs."""
     if not response.url.endswith("/run/predict"):
@@ -45,17 +37,10 @@ def is_welcome(response: playwright.Response) -> bool:
 
 @pytest.fixture
 def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    complaints = []
-    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: complaints.append(str(e)))
-    with page.expect_response(is_welcome):
-        page.goto(url)
-    yield page
-    context.close()
-    assert not complaints
+    with watched_page(chromium) as page:
+        with page.expect_response(is_welcome):
+            page.goto(url)
+        yield page
 
 
 def visible(char: str) -> str:
@@ -213,6 +198,7 @@ def test_what_is_no_model_on_the_hub_is_told(page: Page):
     expect(page.locator("#train-notes")).to_contain_text(told)
 
 
+@pytest.mark.thorough
 def test_html_that_was_uploaded_and_that_a_model_writes_is_shown_as_text(page: Page):
     """A model that has learned nothing but tags, with a tag for a name."""
     open_tab(page, "Train")
@@ -233,6 +219,7 @@ def test_html_that_was_uploaded_and_that_a_model_writes_is_shown_as_text(page: P
     assert page.locator("i").count() == 0
 
 
+@pytest.mark.thorough
 def test_training_on_a_file(page: Page, tmp_path: Path):
     open_tab(page, "Train")
     book = tmp_path / "book.txt"

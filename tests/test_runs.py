@@ -71,6 +71,7 @@ def test_runs_queue_and_stop(service: ModelService, corpus: Corpus, ann: str, bo
     wait_for(lambda: third.state == "running")
 
 
+@pytest.mark.thorough
 def test_a_run_that_dies_says_so_and_makes_way(service: ModelService, corpus: Corpus, ann: str, bob: str):
     service.runs.max_running = 1
     first = service.runs.start(ann, "one", "small", TINY, seconds=600, text=corpus.text)
@@ -82,6 +83,7 @@ def test_a_run_that_dies_says_so_and_makes_way(service: ModelService, corpus: Co
     wait_for(lambda: second.state == "done")
 
 
+@pytest.mark.thorough
 def test_what_a_run_had_learned_before_it_died_is_kept(service: ModelService, corpus: Corpus, ann: str):
     run = service.runs.start(ann, "one", "bigram", {"block_size": 8}, steps=5000, text=corpus.text)
     wait_for(lambda: len(run.evaluations) > 2)
@@ -93,6 +95,7 @@ def test_what_a_run_had_learned_before_it_died_is_kept(service: ModelService, co
     assert service.get(name).record["steps"] > 0
 
 
+@pytest.mark.thorough
 def test_a_run_killed_between_the_two_files_of_a_checkpoint_keeps_the_one_before(
     service: ModelService, corpus: Corpus, ann: str
 ):

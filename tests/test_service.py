@@ -279,6 +279,7 @@ def test_who_left_the_line_loses_the_place(
     assert service.runs.place(here) == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("fault", ["begin", "follow", "listen"])
 def test_a_run_that_cannot_be_followed_makes_way(
     fault: str, service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str, bob: str

@@ -10,15 +10,13 @@ from itertools import product
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import browser
 import httpx2 as httpx
 import numpy as np
 import pytest
 import torch
-from browser import TABS, open_tab, pick, set_number
+from browser import TABS, open_tab, pick, set_number, watched_page
 
 import charlm
-from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS
 from charlm.engine.sampling import Step, next_char_probs
 from charlm.models import LanguageModel
 from charlm.training.evaluation import evaluate
@@ -36,27 +34,14 @@ ASKED: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[playwright.Browser]:
-    browser.skip_without_browser()
-    with playwright.sync_playwright() as p:
-        yield p.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
-
-
 @pytest.fixture
 def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
     """The page, once it has greeted its visitor."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: complaints.append(str(e)))
-    page.goto(url)
-    expect(page.locator("#written .ch").first).to_be_attached()
-    yield page
-    context.close()
-    assert not [c for c in complaints if "status of 4" not in c]
+    clipboard = ["clipboard-read", "clipboard-write"]
+    with watched_page(chromium, expected="status of 4", permissions=clipboard) as page:
+        page.goto(url)
+        expect(page.locator("#written .ch").first).to_be_attached()
+        yield page
 
 
 def write(page: Page, length: int = 40, prompt: str = "ROMEO:", pace: str = "Infinity", **more: str) -> None:
@@ -64,6 +49,7 @@ def write(page: Page, length: int = 40, prompt: str = "ROMEO:", pace: str = "Inf
     page.locator("#prompt textarea").fill(prompt)
     if not page.locator("#length").is_visible():
         page.get_by_text("More settings").click()
+        page.locator("#seed textarea, #seed input").wait_for()  # the last that Gradio unfolds
     for block, value in {"length": str(length), "seed": "7", **more}.items():
         set_number(page, block.replace("_", "-"), value)
     page.locator("#pace").select_option(pace)
@@ -384,7 +370,7 @@ def test_on_a_phone(url: str, chromium: playwright.Browser):
 def test_the_seed_is_new_each_time_until_one_is_given(page: Page):
     status = page.locator("#written .status")
     page.get_by_text("More settings").click()
-    expect(page.locator("#seed input")).to_have_value("")
+    expect(page.locator("#seed textarea, #seed input")).to_have_value("")
     seeds = set()
     for _ in range(2):
         page.locator("#start").click()

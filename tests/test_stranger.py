@@ -220,6 +220,7 @@ def test_one_client_cannot_fill_the_place_for_uploads(url: str):
         assert other.get(f"gradio_api/file={told[0].json()[0]}").status_code >= 400
 
 
+@pytest.mark.thorough
 def test_pages_and_names_from_elsewhere_are_refused_on_localhost(url: str):
     """As DNS rebinding and a form on another site would ask."""
     with serving("app.py", CHARLM_HOSTS="charlm.example") as (here, _):
@@ -318,6 +319,7 @@ def test_an_id_that_was_not_made_here_is_nobodys(app: tuple[str, int]):
     assert megabytes(pid) < before + 30
 
 
+@pytest.mark.thorough
 def test_one_client_cannot_take_all_writing_places(url: str):
     """Beside two hundred greedy writers a newcomer's text is written."""
     with client(url, "127.0.0.20") as greedy, client(url, "127.0.0.21") as other:
@@ -329,6 +331,7 @@ def test_one_client_cannot_take_all_writing_places(url: str):
         assert "event: complete" in other.get(f"gradio_api/call/generate/{event}").text
 
 
+@pytest.mark.thorough
 def test_one_client_cannot_lock_the_line_for_training(url: str):
     asked = {"data": ["the cat sat. " * 500, "small", "greedy", 5000]}
     with client(url, "127.0.0.22") as greedy:

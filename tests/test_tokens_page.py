@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import browser
 import pytest
-from browser import open_tab, pick, set_number
+from browser import PHONE, open_tab, pick, set_number, watched_page
 
 import charlm
 from charlm import checkpoints
-from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS
 from charlm.models import build
 from charlm.tokenizer import CharTokenizer
 from charlm.ui.tokens import numbers as tokens
@@ -23,29 +21,13 @@ expect = playwright.expect
 expect.set_options(timeout=30_000)
 Page = playwright.Page
 
-DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[playwright.Browser]:
-    browser.skip_without_browser()
-    with playwright.sync_playwright() as p:
-        yield p.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
-
 
 @pytest.fixture
 def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
-    context = chromium.new_context(viewport=DESK, reduced_motion="reduce", has_touch=True)
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    complaints = []
-    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: complaints.append(str(e)))
-    page.goto(f"{url}#tokens")
-    page.locator("#tokens .token").first.wait_for()
-    yield page
-    context.close()
-    assert not complaints
+    with watched_page(chromium, reduced_motion="reduce", has_touch=True) as page:
+        page.goto(f"{url}#tokens")
+        page.locator("#tokens .token").first.wait_for()
+        yield page
 
 
 def say(page: Page) -> playwright.Locator:

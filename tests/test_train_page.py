@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import browser
 import pytest
-from browser import open_tab, set_number, wait_until_trained
+from browser import PHONE, open_tab, set_number, wait_until_trained, watched_page
 from conftest import TEXT
-
-from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS
 
 pytestmark = pytest.mark.slow
 
@@ -19,29 +16,13 @@ expect = playwright.expect
 expect.set_options(timeout=30_000)
 Page = playwright.Page
 
-DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[playwright.Browser]:
-    browser.skip_without_browser()
-    with playwright.sync_playwright() as p:
-        yield p.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
-
 
 @pytest.fixture
 def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
-    context = chromium.new_context(viewport=DESK, reduced_motion="reduce", has_touch=True)
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    complaints = []
-    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: complaints.append(str(e)))
-    page.goto(f"{url}#train")
-    page.locator("#train-forecast p").wait_for()
-    yield page
-    context.close()
-    assert not complaints
+    with watched_page(chromium, reduced_motion="reduce", has_touch=True) as page:
+        page.goto(f"{url}#train")
+        page.locator("#train-forecast p").wait_for()
+        yield page
 
 
 def start(page: Page, steps: int, text: str = TEXT) -> None:
@@ -61,6 +42,7 @@ def test_what_cannot_be_trained_is_said_before_the_start(page: Page):
     set_number(page, "train-amount", "1")
     expect(forecast).to_contain_text("about 1 step in")
     page.locator("#train-unit").get_by_text("seconds").click()
+    expect(page.locator("#train-amount input")).to_have_value("60")
     set_number(page, "train-amount", "15840")
     expect(forecast).to_contain_text("from 1 to 1,800 seconds")
     page.locator("#train-start").click()
@@ -121,6 +103,7 @@ def test_no_stopwatch_runs_beside_what_changes_by_itself(page: Page):
     assert page.evaluate("[...stopwatches]") == []
 
 
+@pytest.mark.thorough
 def test_another_window_shows_the_run(page: Page, url: str):
     other = page.context.new_page()
     other.goto(url)

@@ -28,6 +28,7 @@ window.charlm = (() => {
     "\u202f": "NNBSP",
     "\ufeff": "BOM",
   };
+  const SPOKEN = { " ": "space", "\n": "line break", "\t": "tab" };
   // Unicode's categories "other" and "separator", and what is ignored where it is not understood.
   const UNSEEN = /([\p{C}\p{Z}\p{DI}])/u;
   const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
@@ -47,6 +48,9 @@ window.charlm = (() => {
     const parts = text.replace(/^(?!\p{DI})\p{M}/u, "◌$&").split(UNSEEN); // Every second part is unseen.
     return el("bdi", { translate: "no" }, ...parts.map((part, i) => (i % 2 ? glyph(part) : part)));
   }
+
+  // A character as a screen reader can say it.
+  const spoken = (char) => SPOKEN[char] ?? char;
 
   // The last characters of a text.
   const ending = (text) => [...text].slice(-24).join("");
@@ -77,6 +81,14 @@ window.charlm = (() => {
       else if (value !== false && value !== null) node.setAttribute(name, value === true ? "" : value);
     }
     node.append(...children);
+    return node;
+  }
+
+  // An element of a drawing.
+  function svg(tag, attributes = {}, text = "") {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    node.textContent = text;
     return node;
   }
 
@@ -131,10 +143,20 @@ window.charlm = (() => {
     return [...rows, ...left].map(bar);
   }
 
-  // The background for a value from −1 to 1: indigo for what is positive, orange for what is negative.
-  function heat(x) {
-    const colour = x < 0 ? "var(--negative)" : "var(--positive)";
-    return `color-mix(in srgb, ${colour} ${(70 * Math.min(1, Math.abs(x))).toFixed(1)}%, transparent)`;
+  // The colour of a value from −1 to 1: indigo for what is positive, orange for what is negative.
+  function colour(x) {
+    const sign = x < 0 ? "var(--negative)" : "var(--positive)";
+    return `color-mix(in srgb, ${sign} ${(100 * Math.min(1, Math.abs(x))).toFixed(1)}%, transparent)`;
+  }
+
+  // The same as a background, on which text can be read.
+  const heat = (x) => colour(0.7 * Math.max(-1, Math.min(1, x)));
+
+  // A key to colours: what `entries`, pairs of a text and a colour, say after a title.
+  function scale(title, entries) {
+    const entry = ([text, background]) =>
+      el("span", {}, el("span", { class: "swatch", style: `background: ${background}` }), text);
+    return el("p", { class: "scale" }, title, ...entries.flatMap((e) => [" ", entry(e)]));
   }
 
   // The colours of the page as [r, g, b], for a canvas.
@@ -337,7 +359,11 @@ window.charlm = (() => {
     copy,
     bar,
     bars,
+    svg,
+    spoken,
+    colour,
     heat,
+    scale,
     walk,
     neighbour,
     thumbnail,

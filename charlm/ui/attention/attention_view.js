@@ -1,9 +1,8 @@
 // The text with arcs from the pinned character to those it looks at; small multiples of every head, each with
 // what it does; and the open head as scores → mask → softmax, all linked.
-const { MAX_LABELS, el, glyph, glyphs, bytes, count, floats, heat, thumbnail, heatMap, walk } = window.charlm;
+const { MAX_LABELS, el, svg, glyph, glyphs, spoken, bytes, count, floats } = window.charlm;
+const { colour, heat, scale, thumbnail, heatMap, walk } = window.charlm;
 const root = element.querySelector(".attention_view");
-const SVG = "http://www.w3.org/2000/svg";
-const SPOKEN = { " ": "space", "\n": "line break", "\t": "tab" };
 const TINT = 0.8; // Dark enough to be seen, light enough to be read on.
 const MOST_NUMBERS = 10; // Along an edge: a number is wider than a character.
 const STEPS = [0, 0.01, 0.05, 0.25, 1]; // Weights of which the scales show the colour.
@@ -28,7 +27,7 @@ const textView = el("div", {
   "aria-label": "The text: who looks where",
   translate: "no",
 });
-const arcs = document.createElementNS(SVG, "svg");
+const arcs = svg("svg");
 const scroller = el("div", { class: "scroller" }, arcs, textView);
 const does = el("p", { class: "does", role: "status" });
 const say = el("p", { class: "say", role: "status" });
@@ -40,7 +39,7 @@ const look = el(
   "div",
   { class: "look" },
   el("section", {}, heading, cut, scroller),
-  el("section", {}, does, say, scale("Weight, in the text:", STEPS, tint)),
+  el("section", {}, does, say, scale("Weight, in the text:", keyOf(STEPS, tint))),
 );
 const heads = el(
   "section",
@@ -57,18 +56,15 @@ const heads = el(
 // The colour of a weight: its opacity is the square root, so that small ones can be seen too. In the text it is
 // lighter than in the maps.
 function shade(weight) {
-  return `color-mix(in srgb, var(--positive) ${100 * Math.sqrt(weight)}%, transparent)`;
+  return colour(Math.sqrt(weight));
 }
 function tint(weight) {
   return heat(TINT * Math.sqrt(weight));
 }
 
-// A key: numbers, each beside its colour.
-function scale(title, values, colour, more = []) {
-  const entry = ([label, background]) =>
-    el("span", {}, el("i", { class: "swatch", style: `background: ${background}` }), label);
-  const entries = [...values.map((value) => [signed(value), colour(value)]), ...more];
-  return el("p", { class: "scale" }, title, ...entries.flatMap((e) => [" ", entry(e)]));
+// The entries of a scale: numbers, each with its colour.
+function keyOf(values, colourOf) {
+  return values.map((value) => [signed(value), colourOf(value)]);
 }
 
 function signed(x) {
@@ -158,13 +154,14 @@ function drawMaps() {
   const [labels, most] = T <= MAX_LABELS ? [chars, MAX_LABELS] : [[...chars.keys()], MOST_NUMBERS];
   const largest = scores ? scores.reduce((most, score) => Math.max(most, Math.abs(score)), 1e-9) : 1;
   const future = (i) => i % T > Math.floor(i / T);
-  const key = [-1, -0.5, 0, 0.5, 1].map((x) => x * largest);
-  const opaque = (x) =>
-    `color-mix(in srgb, var(--${x < 0 ? "negative" : "positive"}) ${100 * Math.abs(x / largest)}%, transparent)`;
-  const masked = [["−∞, the future", "color-mix(in srgb, var(--ink) 12%, transparent)"]];
+  const key = keyOf(
+    [-1, -0.5, 0, 0.5, 1].map((x) => x * largest),
+    (x) => colour(x / largest),
+  );
+  const masked = ["−∞, the future", "color-mix(in srgb, var(--ink) 12%, transparent)"];
   const whose = nameOf(...chosen);
   maps = [];
-  const map = (name, caption, heatAt, ...key) => {
+  const map = (name, caption, heatAt, title, key) => {
     const made = heatMap({
       name,
       caption,
@@ -189,22 +186,17 @@ function drawMaps() {
     board.addEventListener("focusout", comeBack);
     board.addEventListener("click", () => pin(last));
     board.addEventListener("keydown", pinByKey);
-    maps.push({ ...made, pane: el("div", { class: "pane" }, made.figure, scale(...key)) });
+    maps.push({ ...made, pane: el("div", { class: "pane" }, made.figure, scale(title, key)) });
   };
   if (scores) {
-    map("scores", `q·k/√${props.value.head_size}`, (i) => scores[i] / largest, "Score:", key, opaque);
-    map(
-      "masked",
-      "the future is −∞",
-      (i) => (future(i) ? null : scores[i] / largest),
-      "Score:",
-      key,
-      opaque,
+    map("scores", `q·k/√${props.value.head_size}`, (i) => scores[i] / largest, "Score:", key);
+    map("masked", "the future is −∞", (i) => (future(i) ? null : scores[i] / largest), "Score:", [
+      ...key,
       masked,
-    );
+    ]);
   }
   const caption = scores ? "softmax of each row" : "mean of all heads";
-  map("weights", caption, (i) => Math.sqrt(weights[i]), "Weight:", STEPS, shade);
+  map("weights", caption, (i) => Math.sqrt(weights[i]), "Weight:", keyOf(STEPS, shade));
   panes.replaceChildren(...maps.map((m) => m.pane));
 }
 
@@ -213,7 +205,7 @@ function turn({ i, j }) {
   if (!numbers || i < 0) return;
   shown = { i, j };
   const row = numbers.weights.subarray(i * chars.length, (i + 1) * chars.length);
-  colour(i, j, row);
+  tintText(i, j, row);
   drawArcs();
   for (const map of maps) map.mark(i, j);
   const sum = row.reduce((total, weight) => total + weight, 0).toFixed(3);
@@ -243,7 +235,7 @@ function pinByKey(event) {
 
 const items = () => [...textView.querySelectorAll(".ch")];
 
-function colour(i, j, row) {
+function tintText(i, j, row) {
   items().forEach((node, t) => {
     node.style.background = t < i ? tint(row[t]) : "";
     node.title = t <= i ? `weight ${row[t].toFixed(4)}` : "in the future: weight 0";
@@ -271,12 +263,14 @@ function drawArcs() {
     const weight = numbers.weights[i * chars.length + t];
     if (weight < STEPS[1]) continue;
     const [x2, y2] = place(t);
-    const path = document.createElementNS(SVG, "path");
     const top = Math.min(y, y2) - Math.min(16, 6 + Math.abs(x - x2) / 12);
-    path.setAttribute("d", `M ${x} ${y} Q ${(x + x2) / 2} ${top} ${x2} ${y2}`);
-    path.setAttribute("stroke-width", 1 + 3 * weight);
-    path.setAttribute("stroke-opacity", Math.sqrt(weight));
-    arcs.append(path);
+    arcs.append(
+      svg("path", {
+        d: `M ${x} ${y} Q ${(x + x2) / 2} ${top} ${x2} ${y2}`,
+        "stroke-width": 1 + 3 * weight,
+        "stroke-opacity": Math.sqrt(weight),
+      }),
+    );
   }
 }
 
@@ -322,7 +316,7 @@ function character(char, i) {
       class: "ch",
       role: "option",
       "aria-selected": "false",
-      "aria-label": `${SPOKEN[char] ?? char}, ${i}`,
+      "aria-label": `${spoken(char)}, ${i}`,
       "data-i": i,
       tabindex: -1,
     },

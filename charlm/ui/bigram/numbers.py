@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -41,9 +42,19 @@ SHOWN_NEXT = 12
 WRITTEN_CHARS = 20
 
 
+_counts: WeakKeyDictionary[BigramLanguageModel, Tensor] = WeakKeyDictionary()
+"""Read once a model: a million counts take a fifth of a second, at every move of a slider."""
+
+
 def counts_of(model: BigramLanguageModel) -> Tensor:
     """How often each character (row) is followed by each other in the training split: (vocab_size,
     vocab_size) float64. Raises `CharlmError` if the checkpoint does not tell."""
+    if model not in _counts:
+        _counts[model] = _read_counts(model)
+    return _counts[model]
+
+
+def _read_counts(model: BigramLanguageModel) -> Tensor:
     V = model.config.vocab_size
     try:
         counts = torch.tensor(model.record["bigram_counts"], dtype=torch.float64)

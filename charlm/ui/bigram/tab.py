@@ -63,12 +63,13 @@ def build(page: Page, tab: gr.Tab) -> None:
             raise CharlmError("This tab shows bigram models alone.")
         return model
 
-    def show(name: str, char: str | None, temperature: float) -> tuple[Any, ...]:
+    def show(name: str, asked: str | None, temperature: float) -> tuple[Any, ...]:
         model = get(name)
         choices = [(visible(c), c) for c in model.tokenizer.vocab]
-        char = numbers.first_char(model, char)
+        char = numbers.first_char(model, asked)
         bars = numbers.following_value(model, char, temperature)
-        menu = gr.Dropdown(choices, value=char)
+        # Sent only if it is another, lest a late answer undo what was chosen meanwhile.
+        menu = gr.update(choices=choices, **({} if char == asked else {"value": char}))
         return numbers.losses_value(model), menu, numbers.tables_value(model), bars, []
 
     def follow(name: str, char: str | None, temperature: float) -> tuple[Any, ...]:

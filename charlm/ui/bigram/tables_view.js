@@ -1,5 +1,5 @@
 // One grid: a row for each character, a column for each that may come next. A switch says which table it shows.
-const { el, glyphs, count, percent, bytes, floats, heatMap, bigram } = window.charlm;
+const { el, glyphs, count, percent, bytes, floats, colour, scale, heatMap, bigram } = window.charlm;
 const root = element.querySelector(".tables_view");
 const KINDS = { learned: "Learned", counted: "Counted", difference: "Learned − counted" };
 const HINT = "Point at a cell, or move to it with the arrow keys. A click or Enter chooses its row.";
@@ -13,7 +13,7 @@ let map = null;
 let cell = null;
 const switches = el("fieldset", { class: "kinds" }, el("legend", { text: "The grid shows" }));
 const grid = el("div");
-const legend = el("p", { class: "scale" });
+const legend = el("div");
 const say = el("p", { class: "say", role: "status", text: HINT });
 
 for (const [name, text] of Object.entries(KINDS)) {
@@ -65,11 +65,15 @@ function caption() {
   return says[kind] + some;
 }
 
-function swatch(share, most) {
-  const colour = share < 0 ? "var(--negative)" : "var(--positive)";
-  const style = `background: color-mix(in srgb, ${colour} ${100 * Math.abs(shade(share))}%, transparent)`;
-  const text = kind === "difference" ? points(share * most, 1) : percent(share);
-  return el("span", {}, el("span", { class: "swatch", style }), ` ${text}`);
+function key(most) {
+  const difference = kind === "difference";
+  const entries = (difference ? LEGEND_OF_DIFFERENCE : LEGEND).map((share) => [
+    difference ? points(share * most, 1) : percent(share),
+    colour(shade(share)),
+  ]);
+  const node = scale(difference ? "percentage points:" : "", entries);
+  node.append(" opacity grows with the square root");
+  return node;
 }
 
 function drawGrid() {
@@ -93,12 +97,7 @@ function drawGrid() {
     choose();
   });
   grid.replaceChildren(map.figure);
-  const values = kind === "difference" ? LEGEND_OF_DIFFERENCE : LEGEND;
-  legend.replaceChildren(
-    kind === "difference" ? "percentage points: " : "",
-    ...values.map((share) => swatch(share, most)),
-    " opacity grows with the square root",
-  );
+  legend.replaceChildren(key(most));
   outline(bigram.chosen());
   if (cell) point(...cell);
 }

@@ -1,8 +1,7 @@
 // The text as ids, the vocabulary, pieces of words, one chunk unrolled, and a batch whose targets point at their
 // context. Whatever is pointed at lights up everywhere, and the sentence at the end says what it is.
-const { el, glyphs, count, many, walk } = window.charlm;
+const { el, glyphs, spoken, count, many, walk } = window.charlm;
 const root = element.querySelector(".tokens_view");
-const SPOKEN = { " ": "space", "\n": "line break", "\t": "tab" };
 const HINT = "Point at a character, tap it, or come to it with Tab and the arrow keys.";
 const say = el("p", { class: "say", role: "status", text: HINT });
 const asText = (vocab, ids) => glyphs(ids.map((id) => vocab[id]).join(""));
@@ -23,7 +22,7 @@ function box(name, items) {
         class: `item ${kind}`,
         role: "option",
         "aria-selected": "false",
-        "aria-label": SPOKEN[char] ? `${SPOKEN[char]} ${id}` : null,
+        "aria-label": spoken(char) === char ? null : `${spoken(char)} ${id}`,
         "data-id": id,
         "data-place": place,
       },

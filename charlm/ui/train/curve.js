@@ -1,17 +1,9 @@
 // The losses of a run, drawn as a picture of which every point can be pointed at.
 window.charlm.lossCurve = (() => {
-  const { walk } = window.charlm;
-  const SVG = "http://www.w3.org/2000/svg";
+  const { svg, walk } = window.charlm;
   const HEIGHT = 300;
   const MARGIN = { left: 44, right: 14, top: 28, bottom: 40 };
   const BASELINES = { uniform: "uniform guess", bigram: "counted bigram" };
-
-  function shape(tag, attributes, text = "") {
-    const node = document.createElementNS(SVG, tag);
-    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-    node.textContent = text;
-    return node;
-  }
 
   // About so many round numbers from the least to the most.
   function ticks(least, most, about) {
@@ -48,16 +40,16 @@ window.charlm.lossCurve = (() => {
     const right = width - MARGIN.right;
     const foot = HEIGHT - MARGIN.bottom;
     const horizontal = ticks(low, high, 5).flatMap((loss) => [
-      shape("line", { class: "gridline", x1: MARGIN.left, x2: right, y1: y(loss), y2: y(loss) }),
-      shape("text", { x: MARGIN.left - 6, y: y(loss) + 4, "text-anchor": "end" }, loss.toLocaleString("en")),
+      svg("line", { class: "gridline", x1: MARGIN.left, x2: right, y1: y(loss), y2: y(loss) }),
+      svg("text", { x: MARGIN.left - 6, y: y(loss) + 4, "text-anchor": "end" }, loss.toLocaleString("en")),
     ]);
     const vertical = ticks(0, end, width / 110).flatMap((step) => [
-      shape("line", { class: "gridline", x1: x(step), x2: x(step), y1: MARGIN.top, y2: foot }),
-      shape("text", { x: x(step), y: foot + 16, "text-anchor": "middle" }, step.toLocaleString("en")),
+      svg("line", { class: "gridline", x1: x(step), x2: x(step), y1: MARGIN.top, y2: foot }),
+      svg("text", { x: x(step), y: foot + 16, "text-anchor": "middle" }, step.toLocaleString("en")),
     ]);
     const names = [
-      shape("text", { x: (MARGIN.left + right) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, "step"),
-      shape("text", { x: 2, y: 12 }, "loss, nats per character"),
+      svg("text", { x: (MARGIN.left + right) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, "step"),
+      svg("text", { x: 2, y: 12 }, "loss, nats per character"),
     ];
     return [...horizontal, ...vertical, ...names];
   }
@@ -69,8 +61,8 @@ window.charlm.lossCurve = (() => {
       const crowded = Math.abs(y(loss) - y(losses.uniform)) < 18 || evaluations.at(-1).val_loss > loss;
       const below = name === "bigram" && crowded;
       return [
-        shape("line", { class: "baseline", x1: MARGIN.left, x2: right, y1: y(loss), y2: y(loss) }),
-        shape(
+        svg("line", { class: "baseline", x1: MARGIN.left, x2: right, y1: y(loss), y2: y(loss) }),
+        svg(
           "text",
           { class: "halo", x: right, y: y(loss) + (below ? 16 : -6), "text-anchor": "end" },
           `${BASELINES[name]} ${loss.toFixed(2)}`,
@@ -82,8 +74,8 @@ window.charlm.lossCurve = (() => {
   function curve(kind, evaluations, { x, y }) {
     const places = evaluations.map((e) => [x(e.step), y(e[`${kind}_loss`])]);
     return [
-      shape("polyline", { class: `curve ${kind}`, points: places.map((place) => place.join()).join(" ") }),
-      ...places.map(([cx, cy]) => shape("circle", { class: `point ${kind}`, cx, cy, r: 3 })),
+      svg("polyline", { class: `curve ${kind}`, points: places.map((place) => place.join()).join(" ") }),
+      ...places.map(([cx, cy]) => svg("circle", { class: `point ${kind}`, cx, cy, r: 3 })),
     ];
   }
 
@@ -98,8 +90,8 @@ window.charlm.lossCurve = (() => {
       "text-anchor": before ? "end" : "start",
     };
     return [
-      shape("path", { class: "crossing", d: `M ${cx} ${cy - 7} l 7 7 l -7 7 l -7 -7 z` }),
-      shape("text", { class: "halo", ...place }, `step ${Math.round(step).toLocaleString("en")}`),
+      svg("path", { class: "crossing", d: `M ${cx} ${cy - 7} l 7 7 l -7 7 l -7 -7 z` }),
+      svg("text", { class: "halo", ...place }, `step ${Math.round(step).toLocaleString("en")}`),
     ];
   }
 
@@ -108,7 +100,7 @@ window.charlm.lossCurve = (() => {
     const places = evaluations.map((e) => x(e.step));
     const edges = [0, ...places.slice(1).map((place, i) => (place + places[i]) / 2), width];
     return evaluations.map((_, i) =>
-      shape("rect", {
+      svg("rect", {
         class: "column",
         role: "option",
         "aria-label": tell(i),
@@ -125,8 +117,8 @@ window.charlm.lossCurve = (() => {
   return function lossCurve(run, width, tell, choose) {
     const scale = scales(run, width);
     const name = { role: "listbox", "aria-label": "The losses at each evaluation" };
-    const picture = shape("svg", { class: "losses", width, height: HEIGHT, ...name });
-    const cursor = shape("line", { class: "cursor", y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom });
+    const picture = svg("svg", { class: "losses", width, height: HEIGHT, ...name });
+    const cursor = svg("line", { class: "cursor", y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom });
     const rects = columns(run.evaluations, scale, width, tell);
     picture.append(
       ...axes(scale, width),
