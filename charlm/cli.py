@@ -27,6 +27,9 @@ from charlm.corpus import load_corpus
 from charlm.engine.sampling import stream
 from charlm.errors import CharlmError
 from charlm.service.limits import SECONDS_A_LOSS
+from charlm.surgery import heads
+from charlm.surgery.edits import title
+from charlm.surgery.operate import edits_of, operate
 from charlm.tokenizer import CharTokenizer
 from charlm.training import distributed, presets
 from charlm.training.evaluation import evaluate
@@ -90,6 +93,20 @@ def _parser() -> argparse.ArgumentParser:
             "Measure the loss on the validation split.",
             "evaluate gpt --json",
             (_name_option, _data_option, _json_option),
+        ),
+        _Command(
+            "heads",
+            _heads,
+            "Measure what each head looks at, and what it is worth.",
+            "heads gpt --json > checkpoints/gpt/heads.json",
+            (_name_option, _data_option, _json_option),
+        ),
+        _Command(
+            "operate",
+            _operate,
+            "Change parts of a model, and keep the result as another.",
+            'operate gpt "5.4:silent 3.1:average 6.mlp:off" --out my-model',
+            (_name_option, _operate_options, _json_option),
         ),
         _Command(
             "push",
@@ -186,6 +203,13 @@ def _sample_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest only")
     sub.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest that sum to P")
     sub.add_argument("--seed", type=int, help="the same seed writes the same text")
+
+
+def _operate_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "edits", help="LAYER.HEAD:silent, :average, :learned or :x1.5; LAYER.attention:off, LAYER.mlp:off, …"
+    )
+    sub.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to keep the checkpoint")
 
 
 def _deploy_options(sub: argparse.ArgumentParser) -> None:
@@ -380,6 +404,22 @@ def _sample(args: argparse.Namespace) -> None:
     for step in steps:
         print(step.char, end="", flush=True)
     print()
+
+
+def _heads(args: argparse.Namespace) -> None:
+    model, corpus = checkpoints.load(args.name), load_corpus(args.data)
+    command = f"python -m charlm heads {_without_folders(args.name)} --json"
+    # None: hidden where there is no terminal.
+    with tqdm(total=1, bar_format="{percentage:3.0f}%|{bar}|", disable=None) as bar:
+        measured = heads.measure(model, corpus, command, lambda done: bar.update(done - bar.n))
+    print(json.dumps(heads.to_json(measured)) if args.json else heads.table(measured))
+
+
+def _operate(args: argparse.Namespace) -> None:
+    model = operate(checkpoints.load(args.name), args.edits)
+    checkpoints.save(model, model.record, args.out)
+    name = f"{args.name} {title(edits_of(model))}".rstrip()
+    print(json.dumps(model.record) if args.json else f"{args.out}: {name}")
 
 
 def _app(args: argparse.Namespace) -> None:
