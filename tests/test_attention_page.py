@@ -93,6 +93,8 @@ def test_the_text_is_one_stop_walked_by_arrows(page: Page):
     page.keyboard.press("Enter")
     expect(text.get_by_role("option", selected=True)).to_have_attribute("data-i", "17")
     page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="were missing")).to_be_focused()
+    page.keyboard.press("Tab")
     assert focused(page) is not None and "-" in focused(page)
 
 

@@ -254,6 +254,47 @@ def test_the_logit_lens(trained: LanguageModel):
     assert best["p"] == pytest.approx(math.exp(best["score"]) / math.exp(best["total"]), rel=1e-4)
 
 
+@pytest.mark.parametrize("architecture", ["gpt", "bigram"])
+def test_the_guess_after_any_character(architecture: str, tokenizer: CharTokenizer):
+    sizes = {} if architecture == "bigram" else {"n_layer": 2}
+    model = build(architecture, tokenizer, {"block_size": 16, **sizes}, seed=2).eval()
+    text = "The sea i"
+    for behind, read in ((0, text), (3, "The se"), (8, "T"), (9, text), (-1, text)):
+        whole, logits, _ = inside.lens(model, text, behind)
+        assert (whole, inside.place_of(text, behind)) == (text, len(read) - 1)
+        for got, alone in zip(logits, inside.lens(model, read)[1], strict=True):
+            assert torch.allclose(got, alone, atol=1e-5)
+        came = inside.came(model, text, behind, logits[-1])
+        if read == text:
+            assert came is None
+        else:
+            next_id = tokenizer.encode(text[len(read)])[0]
+            assert came == {
+                "char": text[len(read)],
+                "p": pytest.approx(logits[-1].softmax(0)[next_id].item()),
+            }
+
+
+def test_a_text_without_one_of_its_characters(trained: LanguageModel):
+    text, i = "The rose", 4
+    told = attention.without(trained, text, i)
+    for name, part, start in (("with", text, i + 1), ("without", "The ose", i)):
+        ids = torch.tensor([trained.tokenizer.encode(part)])
+        with torch.no_grad():
+            logits = trained(ids)[0]
+        probs = logits[0, -1].softmax(0)
+        assert told[name]["guesses"][0] == (
+            trained.tokenizer.vocab[int(probs.argmax())],
+            pytest.approx(probs.max().item()),
+        )
+        losses = torch.nn.functional.cross_entropy(logits[0, :-1], ids[0, 1:], reduction="none")
+        assert told[name]["loss"] == pytest.approx(losses[start - 1 :].mean().item())
+    assert attention.without(trained, text, len(text) - 1)["with"]["loss"] is None
+    for wrong in ((text, -1), (text, len(text)), ("T", 0)):
+        with pytest.raises(CharlmError, match="two characters or more"):
+            attention.without(trained, *wrong)
+
+
 def test_candidates_tell_what_is_cut_off(trained: LanguageModel):
     _, logits, _ = inside.lens(trained, "The sea i")
     rows = inside.candidates(trained, logits[-1], 1.0, 3, None)

@@ -118,6 +118,22 @@ window.charlm = (() => {
     return copied;
   }
 
+  // The characters of a text, of which one can be chosen: for a box with the class "text".
+  function characters(text) {
+    return [...text].flatMap((char, i) => {
+      const attributes = {
+        class: "ch",
+        role: "option",
+        "aria-selected": "false",
+        "aria-label": `${spoken(char)}, ${i}`,
+        "data-i": i,
+        tabindex: -1,
+      };
+      const node = el("span", attributes, char === " " ? " " : glyph(char));
+      return char === "\n" ? [node, "\n"] : [node];
+    });
+  }
+
   // A row of a bar chart: a bar that fills `share` of its track, between its label, text or an element, and
   // its value in words. `mark` is another share, drawn as a line across the bar; `kind` is a class: chosen,
   // rest or cut.
@@ -361,6 +377,7 @@ window.charlm = (() => {
     bars,
     svg,
     spoken,
+    characters,
     colour,
     heat,
     scale,

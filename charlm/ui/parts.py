@@ -78,6 +78,12 @@ def text_box(value: str, **options: Any) -> gr.Textbox:
     return gr.Textbox(value, elem_classes="mono", **(defaults | options))
 
 
+def share(tab: gr.Tab, text: gr.Textbox) -> None:
+    """Has `text` show the learner's own sentence when `tab` is opened, and tells the other tabs of it."""
+    tab.select(None, text, text, js="(own) => charlm.thread.read(own)", **SILENT_EVENT)
+    text.change(None, text, None, js="(text) => charlm.thread.write(text)", **SILENT_EVENT)
+
+
 def code(lines: str) -> gr.Code:
     """The PyTorch that computes what a tab shows."""
     with gr.Accordion("The PyTorch behind it", open=False):

@@ -1,7 +1,7 @@
 // The text with arcs from the pinned character to those it looks at; small multiples of every head, each with
 // what it does; and the open head as scores → mask → softmax, all linked.
-const { MAX_LABELS, el, svg, glyph, glyphs, spoken, bytes, count, floats } = window.charlm;
-const { colour, heat, scale, thumbnail, heatMap, walk } = window.charlm;
+const { MAX_LABELS, el, svg, glyphs, characters, bytes, count, percent, floats } = window.charlm;
+const { colour, heat, scale, thumbnail, heatMap, walk, thread } = window.charlm;
 const root = element.querySelector(".attention_view");
 const TINT = 0.8; // Dark enough to be seen, light enough to be read on.
 const MOST_NUMBERS = 10; // Along an edge: a number is wider than a character.
@@ -31,6 +31,8 @@ const arcs = svg("svg");
 const scroller = el("div", { class: "scroller" }, arcs, textView);
 const does = el("p", { class: "does", role: "status" });
 const say = el("p", { class: "say", role: "status" });
+const missing = el("p", { class: "missing", role: "status" });
+const omit = el("button", { type: "button", onclick: leaveOut });
 const tiles = el("div", { class: "tiles", role: "group", "aria-label": "Every layer and head" });
 const patches = el("p", { class: "hint patches" });
 const panes = el("div", { class: "panes" });
@@ -39,7 +41,7 @@ const look = el(
   "div",
   { class: "look" },
   el("section", {}, heading, cut, scroller),
-  el("section", {}, does, say, scale("Weight, in the text:", keyOf(STEPS, tint))),
+  el("section", {}, does, say, scale("Weight, in the text:", keyOf(STEPS, tint)), omit, missing),
 );
 const heads = el(
   "section",
@@ -144,7 +146,7 @@ async function openHead(layer, head) {
       : "";
   does.textContent = `${nameOf(layer, head)}, ${layer < 0 ? "" : "on this text, "}${habit(layer, head)}.${gain}`;
   drawMaps();
-  turn(pinned);
+  comeBack();
 }
 
 function drawMaps() {
@@ -184,7 +186,7 @@ function drawMaps() {
     const board = made.figure.querySelector(".board");
     board.addEventListener("pointerleave", comeBack);
     board.addEventListener("focusout", comeBack);
-    board.addEventListener("click", () => pin(last));
+    board.addEventListener("click", () => choose(last));
     board.addEventListener("keydown", pinByKey);
     maps.push({ ...made, pane: el("div", { class: "pane" }, made.figure, scale(title, key)) });
   };
@@ -218,7 +220,41 @@ function pin(at) {
     node.classList.toggle("pinned", t === at.i);
     node.setAttribute("aria-selected", t === at.i);
   });
+  omit.replaceChildren("What if ", ...called(at.i), " were missing?");
+  omit.hidden = chars.length < 2;
+  missing.replaceChildren();
   turn(at);
+}
+
+// Says what the model makes of the text without the pinned character.
+async function leaveOut() {
+  const { id, model, text } = props.value;
+  const { i } = pinned;
+  const answer = await server.without({ model, text, i });
+  if (id !== props.value?.id || i !== pinned.i) return;
+  if (answer.error) {
+    missing.textContent = answer.error;
+    return;
+  }
+  const list = ({ guesses }) =>
+    guesses.flatMap(([char, p], k) => [k ? ", " : "", el("b", {}, glyphs(char)), ` ${percent(p)}`]);
+  const loss = ({ loss }) => loss.toFixed(2);
+  missing.replaceChildren(
+    "At the end of the text the model expects ",
+    ...list(answer.with),
+    "; without it, ",
+    ...list(answer.without),
+    ".",
+    answer.with.loss === null
+      ? ""
+      : ` The rest of the text costs it ${loss(answer.with)} nats per character; without it, ${loss(answer.without)}.`,
+  );
+}
+
+// Pins a character, for the other tabs too.
+function choose(at) {
+  thread.pin(text, at.i);
+  pin(at);
 }
 
 // Back to the character that has the focus, else to the one that is pinned.
@@ -230,7 +266,7 @@ function comeBack() {
 function pinByKey(event) {
   if (event.key !== "Enter" && event.key !== " ") return;
   event.preventDefault();
-  pin(shown);
+  choose(shown);
 }
 
 const items = () => [...textView.querySelectorAll(".ch")];
@@ -309,22 +345,6 @@ function pair(i, j) {
   ];
 }
 
-function character(char, i) {
-  const node = el(
-    "span",
-    {
-      class: "ch",
-      role: "option",
-      "aria-selected": "false",
-      "aria-label": `${spoken(char)}, ${i}`,
-      "data-i": i,
-      tabindex: -1,
-    },
-    char === " " ? " " : glyph(char),
-  );
-  return char === "\n" ? [node, "\n"] : [node];
-}
-
 function clear() {
   numbers = text = model = null;
   chars = [];
@@ -339,10 +359,11 @@ function draw() {
   if (v.model !== model) picked = false;
   [text, model, numbers] = [v.text, v.model, null];
   chars = [...v.text];
-  if (!same) pinned = { i: chars.length - 1, j: null };
+  const place = thread.placeIn(text);
+  if (place !== null || !same) pinned = { i: place ?? chars.length - 1, j: null };
   const stillThere = chosen && chosen[0] < v.n_layer && chosen[1] < v.n_head;
   if (!picked || !stillThere) chosen = v.opens;
-  textView.replaceChildren(...chars.flatMap(character));
+  textView.replaceChildren(...characters(text));
   textWalk.begin(pinned.i);
   const whole = count(v.left_out + chars.length);
   cut.textContent = v.left_out
@@ -379,7 +400,7 @@ textView.addEventListener("focusout", ({ relatedTarget }) => {
 textView.addEventListener("keydown", pinByKey);
 textView.addEventListener("click", ({ target }) => {
   const i = items().indexOf(target.closest(".ch"));
-  if (i >= 0) pin({ i, j: null });
+  if (i >= 0) choose({ i, j: null });
 });
 new ResizeObserver(drawArcs).observe(root);
 watch("value", draw);

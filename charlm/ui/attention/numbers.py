@@ -20,6 +20,7 @@ from charlm.ui.encoding import base64_of
 from charlm.ui.texts import readable
 
 TILE_SIZE = 48
+GUESSES = 3
 AVERAGE = -1
 """The layer that stands for the average of all heads."""
 
@@ -161,6 +162,39 @@ def telling_head(weights: Tensor) -> tuple[int, int]:
     if T == 1:
         return 0, 0
     return divmod(int(weights.diagonal(-1, 2, 3).mean(2).argmax()), n_head)
+
+
+@torch.no_grad()
+def without(model: LanguageModel, text: str, i: int) -> dict[str, Any]:
+    """What `model` makes of `text`, at most block_size characters that it knows, with and without the i-th
+    of them: its `guesses` at what comes at the end, the likeliest as (character, probability), and the
+    `loss` of the characters after the i-th, in nats per character, None if there are none.
+
+    Raises `CharlmError` if there is no such character, or no other.
+    """
+    if len(text) < 2 or not 0 <= i < len(text):
+        raise CharlmError("A text of two characters or more can do without one of its own.")
+    return {
+        name: _guess_and_loss(model, ids, start)
+        for name, ids, start in (
+            ("with", model.tokenizer.encode(text), i + 1),
+            ("without", model.tokenizer.encode(text[:i] + text[i + 1 :]), i),
+        )
+    }
+
+
+def _guess_and_loss(model: LanguageModel, ids: list[int], start: int) -> dict[str, Any]:
+    """The likeliest characters at the end of `ids`, and the mean loss of those from `start` on, the first
+    of all aside."""
+    idx = torch.tensor([ids])
+    log_probs = model(idx)[0][0].log_softmax(-1)
+    top = log_probs[-1].exp().topk(min(GUESSES, log_probs.shape[-1]))
+    guesses = [
+        (model.tokenizer.vocab[c], p) for c, p in zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    ]
+    places = torch.arange(max(1, start), len(ids))
+    losses = -log_probs[places - 1, idx[0, places]]
+    return {"guesses": guesses, "loss": losses.mean().item() if len(places) else None}
 
 
 def overview(name: str, model: LanguageModel, maps: AttentionMaps) -> dict[str, Any]:

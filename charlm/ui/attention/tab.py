@@ -11,7 +11,7 @@ from charlm.errors import CharlmError
 from charlm.service.limits import MAX_TEXT_CHARS, check_chars
 from charlm.ui.attention import numbers
 from charlm.ui.attention.numbers import AttentionMaps
-from charlm.ui.parts import Page, code, intro, live, model_dropdown, notes_view, text_box
+from charlm.ui.parts import Page, code, intro, live, model_dropdown, notes_view, share, text_box
 from charlm.ui.theme import view
 
 INTRO = """
@@ -54,12 +54,22 @@ def build(page: Page, tab: gr.Tab) -> AttentionTab:
         except CharlmError as error:
             return {"error": str(error)}
 
+    def without(asked: dict[str, Any]) -> dict[str, Any]:
+        """What becomes of a text without one of its characters, for the view: model, text and i."""
+        try:
+            check_chars("A text", asked["text"], MAX_TEXT_CHARS)
+            model = page.service.get(asked["model"])
+            return page.service.compute(numbers.without, model, asked["text"], asked["i"])
+        except CharlmError as error:
+            return {"error": str(error)}
+
     def compute(name: str, text: str) -> tuple[dict[str, Any], str, list[str]]:
         maps, model = explain(name, text), page.service.get(name)
         return numbers.overview(name, model, maps), numbers.code(model), maps.notes
 
-    shown = view("attention/attention_view", elem_id="attention", server_functions=[head_maps])
+    shown = view("attention/attention_view", elem_id="attention", server_functions=[head_maps, without])
     lines = code("")
+    share(tab, text)
     triggers = [tab.select, text.change, model.change]
     live(page, triggers, compute, [model, text], [shown, lines], notes, cleared=[{}, ""])
     return AttentionTab(text, model)

@@ -78,6 +78,8 @@ def build(page: Page, tab: gr.Tab) -> None:
     def walk(name: str, char: str | None, temperature: float) -> tuple[Any, ...]:
         return numbers.write(get(name), char or "", temperature), []
 
+    # The tab begins with the character that is pinned in another.
+    tab.select(None, char, char, js="(char) => charlm.thread.char(char)", **SILENT_EVENT)
     asked = [model, char, temperature]
     shown = [losses, char, tables, following]
     live(page, [tab.select, model.change], show, asked, shown, notes, [None, gr.skip(), None, None])

@@ -1,12 +1,19 @@
 // The model as one line a part, from the characters to the scores, with the guess after each part that can be
 // read; and the sentence on the part or the guess that is pointed at.
-const { el, glyphs, ending, count, percent, heat, walk } = window.charlm;
+const { el, glyphs, characters, ending, count, percent, heat, walk, thread } = window.charlm;
 const root = element.querySelector(".network_view");
 const TINT = 0.8; // Dark enough to be seen, light enough to be read on.
 
 const heading = el("h2");
 const story = el("div", { class: "story" });
-const ends = el("p", { class: "ends" });
+const hint = el("p", { class: "hint", text: "Click a character: what does the model expect after it?" });
+const textView = el("div", {
+  class: "text",
+  role: "listbox",
+  "aria-label": "The text: after which character",
+  translate: "no",
+});
+const ends = el("p", { class: "ends", role: "status" });
 const strip = el("div", {
   class: "strip",
   role: "group",
@@ -67,6 +74,39 @@ function point(item) {
   );
 }
 
+function choose(item) {
+  const i = items().indexOf(item);
+  if (i < 0 || i === props.value.place) return;
+  thread.pin(props.value.read, i);
+  trigger("select");
+}
+
+const items = () => [...textView.querySelectorAll(".ch")];
+
+function drawText({ read, place }) {
+  const focused = textView.contains(document.activeElement);
+  textView.replaceChildren(...characters(read));
+  items().forEach((node, i) => {
+    node.classList.toggle("target", i === place);
+    node.classList.toggle("future", i > place);
+    node.setAttribute("aria-selected", i === place);
+  });
+  textWalk.begin(place);
+  if (focused) items()[place].focus({ preventScroll: true });
+}
+
+// Which guess is shown, and what came.
+function tellGuess({ read, place, came }) {
+  const before = ending([...read].slice(0, place + 1).join(""));
+  ends.replaceChildren("After ", el("code", {}, glyphs(before)), " the guess is …");
+  if (came)
+    ends.append(
+      " Your text goes on with ",
+      el("code", {}, glyphs(came.char)),
+      `, to which the model gives ${percent(came.p)}.`,
+    );
+}
+
 const HINT = "Point at a part or a guess: here is said where it comes from.";
 
 function draw() {
@@ -77,13 +117,21 @@ function draw() {
   }
   heading.textContent = `${count(v.total)} parameters, shapes (B, T, C)`;
   story.replaceChildren(...v.story.map((text) => el("p", { text })));
-  ends.replaceChildren("After ", el("code", {}, glyphs(ending(v.read))), " the guess is …");
+  drawText(v);
+  tellGuess(v);
   strip.replaceChildren(...v.parts.map(line));
   say.textContent = HINT;
   steps.begin(0);
-  if (!root.firstChild) root.append(heading, ends, strip, say, story);
+  if (!root.firstChild) root.append(heading, hint, textView, ends, strip, say, story);
 }
 
 const steps = walk(strip, "button", point);
+const textWalk = walk(textView, ".ch", () => {});
+textView.addEventListener("click", ({ target }) => choose(target.closest(".ch")));
+textView.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" && event.key !== " ") return;
+  event.preventDefault();
+  choose(event.target.closest(".ch"));
+});
 watch("value", draw);
 draw();

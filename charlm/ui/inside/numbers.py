@@ -128,18 +128,35 @@ def _describe_heads(model: AttentionModel) -> str:
 
 
 @torch.no_grad()
-def lens(model: LanguageModel, text: str) -> tuple[str, list[Tensor], list[str]]:
-    """The part of `text` that was read, the logits (vocab_size,) of the next character as they
-    stand after the embedding and after each block, and notes on what was left out.
+def lens(model: LanguageModel, text: str, behind: int = 0) -> tuple[str, list[Tensor], list[str]]:
+    """The part of `text` that was read, the logits (vocab_size,) of the character that follows one of it,
+    as they stand after the embedding and after each block, and notes on what was left out. The one is the
+    last but `behind`.
 
     A model without residual connections has but one entry, its answer: what leaves an earlier part of it is
     in no channels that `unembed` knows. Raises `CharlmError` if nothing of the text can be read.
     """
     text, notes = readable(model, text)
     idx = torch.tensor([model.tokenizer.encode(text)])
+    place = place_of(text, behind)
     if not isinstance(model, GPT):
-        return text, [model(idx)[0][0, -1]], notes
-    return text, [model.unembed(x[0, -1]) for x in trace(model, idx).residual], notes
+        return text, [model(idx)[0][0, place]], notes
+    return text, [model.unembed(x[0, place]) for x in trace(model, idx).residual], notes
+
+
+def place_of(text: str, behind: int) -> int:
+    """The place of the character of `text` that has `behind` others behind it: the last if none has."""
+    return len(text) - 1 - (behind if 0 <= behind < len(text) else 0)
+
+
+def came(model: LanguageModel, text: str, behind: int, logits: Tensor) -> dict[str, Any] | None:
+    """The `char` that follows in `text` the one with `behind` others behind it, and its probability `p` by
+    logits (vocab_size,); None at the end."""
+    following = text[place_of(text, behind) + 1 :]
+    if not following:
+        return None
+    probs = next_char_probs(logits)
+    return {"char": following[0], "p": probs[model.tokenizer.encode(following[0])[0]].item()}
 
 
 def guesses(model: LanguageModel, logits: list[Tensor]) -> list[list[dict[str, Any]]]:

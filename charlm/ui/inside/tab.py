@@ -8,14 +8,25 @@ import gradio as gr
 
 from charlm.service.limits import MAX_TEXT_CHARS, check_chars
 from charlm.ui.inside import numbers
-from charlm.ui.parts import Page, code, intro, live, model_dropdown, notes_view, text_box
+from charlm.ui.parts import (
+    SILENT_EVENT,
+    Page,
+    code,
+    intro,
+    live,
+    model_dropdown,
+    notes_view,
+    share,
+    text_box,
+)
 from charlm.ui.theme import view
 
 INTRO = """
-This is the way from your text to a guess at its next character. Only the last character's way is shown:
-through each part of the model, until there is a score for every character that might come next.
-[[softmax|Softmax]] makes probabilities of these scores, the [[logits]], and from what is left of these one
-character is drawn. *Try:* end your text in the middle of a word, then lower the [[temperature]].
+This is the way from your text to a guess at its next character. Only one character's way is shown, the
+last one's or that of the one you click: through each part of the model, until there is a score for every
+character that might come next. [[softmax|Softmax]] makes probabilities of these scores, the [[logits]], and
+from what is left of these one character is drawn. *Try:* click a character in the middle of a word, then one
+at its beginning: where is the model surer? Then lower the [[temperature]].
 """
 
 
@@ -38,15 +49,22 @@ def build(page: Page, tab: gr.Tab) -> None:
             top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", elem_id="inside-p")
             drawn = view("inside/candidates_view", elem_id="inside-candidates")
     lines = code("")
+    # How many characters of the text stand behind the one whose way is shown.
+    behind = gr.Number(0, precision=0, visible="hidden", elem_id="inside-behind")
+    share(tab, text)
+    moved = [tab.select, text.change, network.select]
+    gr.on(moved, None, None, behind, js="() => [charlm.thread.behind()]", **SILENT_EVENT)
 
     def compute(
-        name: str, text: str, temperature: float, top_k: int, top_p: float
+        name: str, text: str, behind: int, temperature: float, top_k: int, top_p: float
     ) -> tuple[dict[str, Any], list[dict[str, Any]], str, list[str]]:
         check_chars("A text", text, MAX_TEXT_CHARS)
         m = page.service.get(name)
-        read, logits, notes = numbers.lens(m, text)
+        read, logits, notes = numbers.lens(m, text, behind)
         path = {
             "read": read,
+            "place": numbers.place_of(read, behind),
+            "came": numbers.came(m, read, behind, logits[-1]),
             "story": numbers.story(m),
             "parts": numbers.path(m, len(read), logits),
             "total": m.parameter_count(),
@@ -55,6 +73,6 @@ def build(page: Page, tab: gr.Tab) -> None:
         candidates = numbers.candidates(m, logits[-1], temperature, int(top_k) or None, top_p)
         return path, candidates, numbers.code(m), notes
 
-    inputs = [model, text, temperature, top_k, top_p]
+    inputs = [model, text, behind, temperature, top_k, top_p]
     triggers = [tab.select, *(c.change for c in inputs)]
     live(page, triggers, compute, inputs, [network, drawn, lines], notes, cleared=[{}, [], ""])

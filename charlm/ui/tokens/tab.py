@@ -17,6 +17,7 @@ from charlm.ui.parts import (
     live,
     model_dropdown,
     notes_view,
+    share,
     text_box,
 )
 from charlm.ui.theme import view
@@ -66,6 +67,7 @@ def build(page: Page, tab: gr.Tab) -> None:
         explained = numbers.explain(text, tokenizer, int(batch_size), int(block_size), int(seed))
         return explained, explained["notes"]
 
+    share(tab, text)
     inputs = [text, vocabulary, model, block_size, batch_size, seed]
     live(page, [tab.select, *(c.change for c in inputs)], compute, inputs, [shown], notes)
     vocabulary.change(lambda v: gr.update(visible=v == MODELS), vocabulary, model, **SILENT_EVENT)

@@ -1,6 +1,6 @@
 // The text as ids, the vocabulary, pieces of words, one chunk unrolled, and a batch whose targets point at their
 // context. Whatever is pointed at lights up everywhere, and the sentence at the end says what it is.
-const { el, glyphs, spoken, count, many, walk } = window.charlm;
+const { el, glyphs, spoken, count, many, walk, thread } = window.charlm;
 const root = element.querySelector(".tokens_view");
 const HINT = "Point at a character, tap it, or come to it with Tab and the arrow keys.";
 const say = el("p", { class: "say", role: "status", text: HINT });
@@ -238,6 +238,18 @@ function draw() {
   say.textContent = HINT;
   const learned = v.block_size ? [chunk(v), batch(v)] : [];
   root.replaceChildren(splits(v), vocabulary(v), ...learned, ...(v.chars.length ? [pieces(v)] : []), say);
+  showPinned(v);
 }
+
+// Points at the character that is pinned, if it is here.
+function showPinned(v) {
+  const place = thread.placeIn(v.chars.join(""));
+  if (place !== null) show(placeInText({ dataset: { place } }), () => tellPlace(v, place));
+}
+
+root.addEventListener("click", ({ target }) => {
+  const place = target.closest("#tokens-ids .item")?.dataset.place;
+  if (place) thread.pin(props.value.chars.join(""), +place);
+});
 watch("value", draw);
 draw();
