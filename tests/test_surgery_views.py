@@ -39,7 +39,7 @@ def idx(model: LanguageModel) -> Tensor:
 def test_the_rest_of_a_row_is_shared_in_proportion():
     weights = torch.tensor([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.2, 0.3, 0.5, 0], [0.1, 0.2, 0.3, 0.4]])
     weights = weights.repeat(1, 2, 1, 1)
-    after = set_cells(weights, [AttentionCell(1, 2, row=3, column=3, weight=0.7)])
+    after = set_cells(weights.clone(), [AttentionCell(1, 2, row=3, column=3, weight=0.7)])
     assert torch.allclose(after[0, 1, 3], torch.tensor([0.05, 0.1, 0.15, 0.7]))
     after[0, 1, 3] = weights[0, 1, 3]
     assert torch.equal(after, weights)
@@ -53,8 +53,10 @@ def test_several_cells_of_a_row_keep_what_they_were_set_to():
 
 def test_a_rest_that_was_nothing_is_shared_equally():
     weights = torch.tensor([[[[1.0, 0, 0], [0, 1, 0], [0, 0, 1]]]])
+    before = weights.clone()
     after = set_cells(weights, [AttentionCell(1, 1, 2, 2, 0.5)])
     assert after[0, 0, 2].tolist() == [0.25, 0.25, 0.5]
+    assert torch.equal(weights, before)
     after = set_cells(weights, [AttentionCell(1, 1, 1, 0, 0)])
     assert after[0, 0, 1].tolist() == [0, 1, 0]
 

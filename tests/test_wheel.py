@@ -50,6 +50,11 @@ def test_the_trained_models_come_with_it(installed: Path):
     ]
 
 
+def test_what_is_known_of_their_heads_comes_with_it(installed: Path):
+    code = "from charlm.surgery.heads import load_heads; print(load_heads('gpt').block_size)"
+    assert run(installed, sys.executable, "-c", code) == "256\n"
+
+
 def test_the_console_command(installed: Path):
     command = [str(installed / "bin" / "charlm"), "sample", "bigram", "--max-new-chars", "9", "--seed", "1"]
     assert len(run(installed, sys.executable, *command).strip("\n")) >= 5
