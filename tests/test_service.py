@@ -16,11 +16,13 @@ import pytest
 import torch
 from conftest import TINY, wait_for
 
-from charlm import CharlmError, Corpus, checkpoints
+from charlm import CharlmError, Corpus, checkpoints, operate
 from charlm.models import build
 from charlm.service import limits, runs, visitors
 from charlm.service.models import ModelService
+from charlm.service.operated import operated_name, split_name
 from charlm.service.visitors import Visitors
+from charlm.surgery.operate import RECIPE
 from charlm.tokenizer import CharTokenizer
 
 
@@ -468,4 +470,75 @@ def test_a_loss_that_makes_no_sense_is_not_told(
     checkpoints.save(model, {"val_loss": told}, tmp_path / "m")
     checkpoints.pack(tmp_path / "m", tmp_path / "m.zip")
     name = service.add_zip(ann, "mine", tmp_path / "m.zip")
-    assert service.info(name).val_loss == 0
+    assert service.info(name).val_loss is None
+
+
+EDITS = "5.4:silent 6.mlp:off"
+
+
+def test_a_changed_model_is_asked_for_by_a_name_that_says_how(service: ModelService):
+    name = operated_name("gpt", f" {EDITS}  ")
+    assert (name, split_name(name)) == (f"gpt/{EDITS}", ("gpt", EDITS))
+    assert operated_name("gpt", " ") == "gpt"
+    changed = service.get(name)
+    assert service.get(name) is changed and service.get("gpt") is not changed
+    expected = operate(service.get("gpt"), EDITS)
+    for got, wanted in zip(changed.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(got, wanted)
+    info = service.info(name)
+    assert (info.title, info.val_loss) == ("GPT, six layers, with 2 edits", None)
+    assert service.shared_name(name) == name and service.shared_name("gpt") == "gpt"
+    for wrong, reason in (
+        ("gpt/5.4:gone", "no such model"),
+        ("none/5.4:silent", "no such model"),
+        ("../gpt/5.4:silent", "no such model"),
+    ):
+        assert service.find(wrong) is None and service.shared_name(wrong) is None
+        with pytest.raises(CharlmError, match=reason):
+            service.info(wrong)
+    for wrong, reason in (("gpt/9.1:silent", "no layer 9"), ("bigram/1.1:silent", "no heads")):
+        with pytest.raises(CharlmError, match=reason):
+            service.get(wrong)
+
+
+def test_only_the_latest_changed_models_stay_in_memory(
+    service: ModelService, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(limits, "MAX_OPERATED_MODELS", 2)
+    names = [f"attention/1.1:x{factor}" for factor in (0.5, 2, 3)]
+    first = service.get(names[0])
+    second = service.get(names[1])
+    assert service.get(names[0]) is first
+    service.get(names[2])
+    assert service.get(names[0]) is first
+    assert service.get(names[1]) is not second
+
+
+def test_a_changed_model_may_be_kept(service: ModelService, ann: str):
+    own = service.keep_operated(ann, f"gpt/{EDITS}")
+    assert service.own_names(ann) == [own]
+    assert service.info(own).title == "GPT, six layers, with 2 edits"
+    assert service.info(own).val_loss is None
+    kept = service.get(own)
+    assert kept.record[RECIPE]["edits"] == EDITS
+    for got, wanted in zip(kept.parameters(), service.get(f"gpt/{EDITS}").parameters(), strict=True):
+        assert torch.equal(got, wanted)
+    # Everybody can ask for it, and go on with it.
+    assert service.shared_name(own) == f"gpt/{EDITS}"
+    again = service.get(f"{own}/5.4:learned 6.mlp:on")
+    for got, wanted in zip(again.parameters(), service.get("gpt").parameters(), strict=True):
+        assert torch.equal(got, wanted)
+    with pytest.raises(CharlmError, match="no such model"):
+        service.keep_operated(ann, "gpt/nonsense")
+    with pytest.raises(CharlmError):
+        service.keep_operated("nobody", f"gpt/{EDITS}")
+
+
+def test_ones_own_changed_model_is_nobody_elses(service: ModelService, ann: str, checkpoint: Path):
+    packed = checkpoint.parent / "model.zip"
+    checkpoints.pack(checkpoint, packed)
+    own = service.add_zip(ann, "mine", packed)
+    assert service.info(f"{own}/1.1:silent").title == "mine, without head 1·1"
+    assert service.shared_name(f"{own}/1.1:silent") is None
+    kept = service.keep_operated(ann, f"{own}/1.1:silent")
+    assert service.shared_name(kept) is None and service.shared_name(own) is None

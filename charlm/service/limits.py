@@ -48,6 +48,8 @@ AWAY_SECONDS = 180
 """How long somebody who waits in line for a run may give no sign of life; an open page gives one a minute, a
 hidden one every two."""
 
+MAX_OPERATED_MODELS = 8
+"""How many models with changed parts are kept in memory, beside those that somebody has made his own."""
 MAX_OWN_MODELS = 8
 """How many models of one visitor are kept: a new one replaces the oldest."""
 MAX_OWN_BYTES = 600_000_000

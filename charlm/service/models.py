@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import secrets
 import shutil
 import threading
@@ -31,8 +32,11 @@ from charlm.errors import CharlmError
 from charlm.models import LanguageModel
 from charlm.service import limits
 from charlm.service.batching import Batcher, Stream
+from charlm.service.operated import OperatedModels, operated_name, split_name
 from charlm.service.runs import Run, TrainingRuns
 from charlm.service.visitors import Visitors
+from charlm.surgery import edits as surgery
+from charlm.surgery.operate import RECIPE
 from charlm.training.presets import PRESETS
 
 T = TypeVar("T")
@@ -47,14 +51,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a visitor is told of a model before it is loaded. `val_loss` is in nats per character."""
+    """What a visitor is told of a model before it is loaded. `val_loss` is in nats per character, None for
+    a model that was changed since it was measured."""
 
     title: str
     description: str
     data: str
     """The text it was trained on."""
     parameters: int
-    val_loss: float
+    val_loss: float | None
     has_attention: bool
 
 
@@ -66,6 +71,8 @@ class _OwnModel:
     info: ModelInfo
     size: int
     """Of its files, in bytes."""
+    shared_as: str | None
+    """By which name everybody can ask for the same, if it is a shared model that was changed."""
 
 
 class ModelService:
@@ -84,6 +91,7 @@ class ModelService:
         self._shared = _shared_models()
         self._models: dict[str, Future[LanguageModel]] = {}
         self._own: dict[str, _OwnModel] = {}
+        self._operated = OperatedModels()
         self._used: dict[str, float] = {}
         """When each own model was last used; one that was brought and never used is not here."""
         self._lock = threading.Lock()
@@ -95,7 +103,12 @@ class ModelService:
         cannot be compared, and then the best first."""
         there = [name for name in checkpoints.names() if name in self._shared]
         infos = self._shared
-        return sorted(there, key=lambda n: (infos[n].data != TINY_SHAKESPEARE, infos[n].val_loss))
+
+        def order(name: str) -> tuple[bool, float]:
+            loss = infos[name].val_loss
+            return infos[name].data != TINY_SHAKESPEARE, math.inf if loss is None else loss
+
+        return sorted(there, key=order)
 
     def own_names(self, visitor: str) -> list[str]:
         """The models of `visitor`, the latest first."""
@@ -104,10 +117,12 @@ class ModelService:
         return own[::-1]
 
     def find(self, name: str) -> ModelInfo | None:
-        """Describes the model called `name`, if there is one."""
+        """Describes the model called `name`, if there is one. What stands behind a `/` are edits of it."""
+        name, edits = split_name(name)
         with self._lock:
             own = self._own.get(name)
-        return own.info if own else self._shared.get(name)
+        info = own.info if own else self._shared.get(name)
+        return _with_edits(info, edits) if info and edits else info
 
     def info(self, name: str) -> ModelInfo:
         """As `find`. Raises `CharlmError` if there is no such model."""
@@ -117,7 +132,11 @@ class ModelService:
         return found
 
     def get(self, name: str) -> LanguageModel:
-        """The model called `name`, loaded once. Raises `CharlmError` if that is impossible."""
+        """The model called `name`, loaded once, with the edits behind a `/` if there are any. Raises
+        `CharlmError` if that is impossible."""
+        base, edits = split_name(name)
+        if edits:
+            return self._operated.get(name, self.get(base), edits)
         with self._lock:
             own = self._own.get(name)
             if own is not None:
@@ -171,6 +190,30 @@ class ModelService:
         Raises `CharlmError` if it is not a charlm model.
         """
         return self._add_copy(visitor, title, path)
+
+    def keep_operated(self, visitor: str, name: str) -> str:
+        """Makes the changed model called `name` the `visitor`'s own and returns the name that it has then.
+
+        Raises `CharlmError` if there is no such model, or no room for it.
+        """
+        self.visitors.check(visitor)
+        title, model = self.info(name).title, self.get(name)
+        folder = self.visitors.new_folder()
+        try:
+            self.compute(checkpoints.save, model, _checked_record(model.record), folder)
+        except CharlmError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return self._add(visitor, title[: limits.MAX_NAME_CHARS], folder)
+
+    def shared_name(self, name: str) -> str | None:
+        """By which name everybody can ask for the model called `name`; None if it is a visitor's alone."""
+        base, edits = split_name(name)
+        with self._lock:
+            own = self._own.get(base)
+        if own is not None:
+            return own.shared_as if own.shared_as and not edits else None
+        return name if base in self.names() and self.find(name) is not None else None
 
     def add_from_hub(self, visitor: str, name: str) -> str:
         """Makes a public model on the Hub the `visitor`'s own and returns its name here.
@@ -227,7 +270,8 @@ class ModelService:
         self.visitors.touch(visitor)
         size = sum(path.stat().st_size for path in folder.iterdir())
         info = _info(title, folder, own=True)
-        own = _OwnModel(visitor, self.visitors.client(visitor), folder, info, size)
+        shared_as = self._shared_as(checkpoints.read_description(folder)["record"])
+        own = _OwnModel(visitor, self.visitors.client(visitor), folder, info, size, shared_as)
         name = secrets.token_urlsafe(16)
         with self._lock:
             mine = [n for n, model in self._own.items() if model.visitor == visitor]
@@ -245,6 +289,17 @@ class ModelService:
             _remove([own])
             raise CharlmError("There is no room for another model here: please try again in a few minutes.")
         return name
+
+    def _shared_as(self, record: dict[str, Any]) -> str | None:
+        """What the model with this record is called, if it is a shared one that was changed."""
+        recipe = record.get(RECIPE)
+        if not isinstance(recipe, dict) or not isinstance(recipe.get("edits"), str):
+            return None
+        for name in self.names():
+            described = checkpoints.read_description(checkpoints.find(name))
+            if described["weights_sha256"] == recipe.get("weights_sha256"):
+                return operated_name(name, recipe["edits"])
+        return None
 
     def _own_bytes(self) -> int:
         return sum(own.size for own in self._own.values())
@@ -316,6 +371,8 @@ def _info(title: str, checkpoint: Path, own: bool = False) -> ModelInfo:
     record = _checked_record(described["record"])
     if own:
         description = f"Your own model, trained on {record['data']}."
+        if RECIPE in record:
+            description = f"A model trained on {record['data']}, and changed by you."
     elif title in PRESETS:
         title, description = PRESETS[title].title, PRESETS[title].description
     else:
@@ -324,6 +381,16 @@ def _info(title: str, checkpoint: Path, own: bool = False) -> ModelInfo:
     return ModelInfo(
         title, description, record["data"], record["parameters"], record["val_loss"], has_attention
     )
+
+
+def _with_edits(info: ModelInfo, edits: str) -> ModelInfo | None:
+    """What is told of a model once it has `edits`; None if they are none."""
+    try:
+        parsed = surgery.parse(edits)
+    except CharlmError:
+        return None
+    title = f"{info.title}, {surgery.title(parsed)}" if surgery.merge(parsed) else info.title
+    return replace(info, title=title, description=f"{info.title}, changed: {edits}.", val_loss=None)
 
 
 def _other_title(title: str, taken: set[str]) -> str:
@@ -354,11 +421,11 @@ def _checked_record(record: dict[str, Any]) -> dict[str, Any]:
     checked = dict(record)
     for key, kind, default in (
         ("data", str, "an unknown text"),
-        ("val_loss", float, 0.0),
+        ("val_loss", float, None),
         ("parameters", int, 0),
     ):
         if not isinstance(checked.get(key), kind):
             checked[key] = default
-    if not 0 <= checked["val_loss"] <= MAX_LOSS:
-        checked["val_loss"] = 0.0
+    if checked["val_loss"] is not None and not 0 <= checked["val_loss"] <= MAX_LOSS:
+        checked["val_loss"] = None
     return checked

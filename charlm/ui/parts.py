@@ -11,6 +11,7 @@ import gradio as gr
 from charlm.errors import CharlmError
 from charlm.service.limits import MAX_TEXT_CHARS
 from charlm.service.models import ModelInfo, ModelService
+from charlm.service.operated import SEPARATOR
 from charlm.ui.glossary import with_terms
 from charlm.ui.theme import view
 
@@ -50,20 +51,30 @@ def model_dropdown(
     **options: Any,
 ) -> gr.Dropdown:
     """A list of the `wanted` models, which follows what the visitor has. Other choices, as (title, value),
-    may stand `before` them. With `latest`, a wanted one that the visitor has just got is chosen."""
+    may stand `before` them. With `latest`, a wanted one that the visitor has just got is chosen. A model with
+    changed parts that is chosen and nobody's own has a place of its own."""
 
-    def choices(own: list[str]) -> list[tuple[str, str]]:
-        models = [(name, page.service.find(name)) for name in [*own, *page.service.names()]]
+    def choices(own: list[str], chosen: str | None = None) -> list[tuple[str, str]]:
+        names = dict.fromkeys([*own, *page.service.names()])
+        if chosen and SEPARATOR in chosen:
+            names[chosen] = None
+        models = [(name, page.service.find(name)) for name in names]
         return [*before, *((info.title, name) for name, info in models if info is not None and wanted(info))]
 
-    def follow(own: list[str]) -> dict[str, Any]:
-        offered = choices(own)
+    def follow(own: list[str], chosen: str | None) -> dict[str, Any]:
+        offered = choices(own, chosen)
         just_got = latest and own and own[0] in [name for _, name in offered]
         return gr.update(choices=offered, **({"value": own[0]} if just_got else {}))
 
+    def take_in(own: list[str], chosen: str | None) -> dict[str, Any]:
+        is_changed = chosen and SEPARATOR in chosen
+        return gr.update(choices=choices(own, chosen)) if is_changed else gr.skip()
+
     # Gradio would check a choice against those of the visitor's session, which may be forgotten by now.
     dropdown = gr.Dropdown(choices([]), allow_custom_value=True, **options)
-    page.own_models.change(follow, page.own_models, dropdown, **SILENT_EVENT)
+    inputs = [page.own_models, dropdown]
+    page.own_models.change(follow, inputs, dropdown, **SILENT_EVENT)
+    dropdown.change(take_in, inputs, dropdown, **SILENT_EVENT)
     return dropdown
 
 

@@ -9,9 +9,11 @@ import gradio as gr
 
 from charlm.errors import CharlmError
 from charlm.service.limits import MAX_TEXT_CHARS, check_chars
+from charlm.service.operated import operated_name
 from charlm.ui.attention import numbers
 from charlm.ui.attention.numbers import AttentionMaps
 from charlm.ui.parts import Page, code, intro, live, model_dropdown, notes_view, share, text_box
+from charlm.ui.surgery.panel import edits_of
 from charlm.ui.theme import view
 
 INTRO = """
@@ -40,6 +42,7 @@ def build(page: Page, tab: gr.Tab) -> AttentionTab:
             model = model_dropdown(
                 page, wanted=lambda info: info.has_attention, label="Model", elem_id="attention-model"
             )
+    edits = edits_of(model, "attention-edits")
     notes = notes_view(elem_id="attention-notes")
 
     def explain(name: str, text: str) -> AttentionMaps:
@@ -63,13 +66,14 @@ def build(page: Page, tab: gr.Tab) -> AttentionTab:
         except CharlmError as error:
             return {"error": str(error)}
 
-    def compute(name: str, text: str) -> tuple[dict[str, Any], str, list[str]]:
+    def compute(name: str, edits: str, text: str) -> tuple[dict[str, Any], str, list[str]]:
+        name = operated_name(name, edits)
         maps, model = explain(name, text), page.service.get(name)
         return numbers.overview(name, model, maps), numbers.code(model), maps.notes
 
     shown = view("attention/attention_view", elem_id="attention", server_functions=[head_maps, without])
     lines = code("")
     share(tab, text)
-    triggers = [tab.select, text.change, model.change]
-    live(page, triggers, compute, [model, text], [shown, lines], notes, cleared=[{}, ""])
+    triggers = [tab.select, text.change, model.change, edits.change]
+    live(page, triggers, compute, [model, edits, text], [shown, lines], notes, cleared=[{}, ""])
     return AttentionTab(text, model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from charlm.engine.sampling import MAX_SEED
@@ -20,15 +20,17 @@ LINKED: dict[str, tuple[Callable[[str], float], float, float]] = {
 """What a link may set besides prompt and model: the type of each, its least and its greatest value."""
 
 
-def asked_by_link(query: Mapping[str, str], shared: Collection[str]) -> tuple[dict[str, Any], list[str]]:
+def asked_by_link(
+    query: Mapping[str, str], is_shared: Callable[[str], object]
+) -> tuple[dict[str, Any], list[str]]:
     """The prompt, the model and the settings that a link asks for, without what makes no sense, and a note
-    on a model that is not one of the `shared` ones."""
+    on a model that, as `is_shared` tells, not everybody can ask for."""
     asked: dict[str, Any] = {}
     notes = []
     own, model = query.get("own", ""), query.get("model", "")
-    if query.get("rival") in shared:
+    if is_shared(query.get("rival", "")):
         asked["rival"] = query["rival"]
-    if model in shared and not own:
+    if is_shared(model) and not own:
         asked["model"] = model
     elif title := (own or model)[:MAX_NAME_CHARS]:
         notes.append(

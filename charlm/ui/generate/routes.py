@@ -97,10 +97,10 @@ class GenerateRoutes:
         """Who writes. A link names a shared model by its name, a visitor's own by its title: its name is a
         secret."""
         info = self.service.info(asked.model)
-        shared = asked.model in self.service.names()
+        shared = self.service.shared_name(asked.model)
         return {
             "title": info.title,
-            "link": {"model": asked.model} if shared else {"own": info.title},
+            "link": {"model": shared} if shared else {"own": info.title},
             "vocab": model.tokenizer.vocab,
             "block_size": model.config.block_size,
         }

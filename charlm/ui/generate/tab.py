@@ -123,10 +123,11 @@ class GenerateTab:
         info = self.service.find(name)
         if info is None:
             return "There is no such model here."
-        loss = (
-            f"loss {info.val_loss:.2f} nats per character: as unsure as among {math.exp(info.val_loss):.1f}"
-        )
-        return f"{info.description} {info.parameters:,} parameters, {loss}."
+        told = f"{info.description} {info.parameters:,} parameters"
+        if info.val_loss is None:
+            return f"{told}."
+        unsure = f"as unsure as among {math.exp(info.val_loss):.1f}"
+        return f"{told}, loss {info.val_loss:.2f} nats per character: {unsure}."
 
     def _lay_out_result(self) -> None:
         view("generate/stage_view", elem_id="written", min_width=320)
@@ -134,7 +135,7 @@ class GenerateTab:
 
     def _follow_links(self, app: gr.Blocks) -> None:
         def settings_of(request: gr.Request) -> list[Any]:
-            asked, notes = asked_by_link(dict(request.query_params), self.service.names())
+            asked, notes = asked_by_link(dict(request.query_params), self.service.shared_name)
             order = ("prompt", "model", "rival", "temperature", "top_k", "top_p", "length", "seed", "samples")
             return [notes, *(asked.get(name, gr.skip()) for name in order)]
 

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from charlm.service.limits import MAX_TEXT_CHARS, check_chars
+from charlm.service.operated import operated_name
 from charlm.ui.inside import numbers
 from charlm.ui.parts import (
     SILENT_EVENT,
@@ -19,6 +20,7 @@ from charlm.ui.parts import (
     share,
     text_box,
 )
+from charlm.ui.surgery.panel import edits_of
 from charlm.ui.theme import view
 
 INTRO = """
@@ -38,6 +40,7 @@ def build(page: Page, tab: gr.Tab) -> None:
             text = text_box("My noble lord, I would not spea", elem_id="inside-text")
         with gr.Column(scale=1, min_width=200):
             model = model_dropdown(page, label="Model", elem_id="inside-model")
+    edits = edits_of(model, "inside-edits")
     notes = notes_view(elem_id="inside-notes")
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
@@ -56,10 +59,10 @@ def build(page: Page, tab: gr.Tab) -> None:
     gr.on(moved, None, None, behind, js="() => [charlm.thread.behind()]", **SILENT_EVENT)
 
     def compute(
-        name: str, text: str, behind: int, temperature: float, top_k: int, top_p: float
+        name: str, edits: str, text: str, behind: int, temperature: float, top_k: int, top_p: float
     ) -> tuple[dict[str, Any], list[dict[str, Any]], str, list[str]]:
         check_chars("A text", text, MAX_TEXT_CHARS)
-        m = page.service.get(name)
+        m = page.service.get(operated_name(name, edits))
         read, logits, notes = numbers.lens(m, text, behind)
         path = {
             "read": read,
@@ -73,6 +76,6 @@ def build(page: Page, tab: gr.Tab) -> None:
         candidates = numbers.candidates(m, logits[-1], temperature, int(top_k) or None, top_p)
         return path, candidates, numbers.code(m), notes
 
-    inputs = [model, text, behind, temperature, top_k, top_p]
+    inputs = [model, edits, text, behind, temperature, top_k, top_p]
     triggers = [tab.select, *(c.change for c in inputs)]
     live(page, triggers, compute, inputs, [network, drawn, lines], notes, cleared=[{}, [], ""])
