@@ -12,3 +12,9 @@ def edits_of(model: gr.Dropdown, elem_id: str) -> gr.Textbox:
     edits = gr.Textbox("", visible="hidden", elem_id=elem_id)
     model.change(None, None, edits, js="() => ['']", **SILENT_EVENT)
     return edits
+
+
+def operate_from(view: gr.HTML, edits: gr.Textbox) -> None:
+    """Has the script of `view` change `edits`: it says what it wants to `charlm.surgery` and triggers
+    "select"."""
+    view.select(None, edits, edits, js="(edits) => [charlm.surgery.wanted(edits)]", **SILENT_EVENT)
