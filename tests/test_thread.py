@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from browser import open_tab, watched_page
+from browser import TABS, open_tab, watched_page
 
 import charlm
 from charlm.ui.attention import numbers as attention
@@ -22,10 +22,24 @@ TEXT = "The king is dead, long live the ki"
 PLACE = TEXT.index("k") + 1
 
 
+WATCH = """
+    window.stopwatches = new Set();
+    new MutationObserver((changes) => {
+        for (const { target } of changes) {
+            const place = target.parentElement;
+            if (/^\\s*\\d+\\.\\ds\\s*$/.test(target.textContent) && place?.checkVisibility())
+                stopwatches.add(place.closest("[id]").id);
+        }
+    }).observe(document, { subtree: true, childList: true, characterData: true });
+"""
+"""Notes where Gradio's stopwatch runs: it is hidden, but read aloud."""
+
+
 @pytest.fixture(scope="module")
 def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
     """The Attention tab with a sentence of one's own."""
     with watched_page(chromium, reduced_motion="reduce") as page:
+        page.add_init_script(WATCH)
         page.goto(f"{url}#attention")
         page.locator("#attention-text textarea").fill(TEXT)
         expect(page.locator("#attention-chars .ch")).to_have_count(len(TEXT))
@@ -97,3 +111,11 @@ def test_what_if_a_character_were_missing(page: Page):
         expect(says).to_contain_text(f"{told[name]['loss']:.2f}")
     page.locator("#attention-chars .ch").nth(0).click()
     expect(says).to_be_empty()
+
+
+def test_no_stopwatch_runs_beside_what_changes_by_itself(page: Page):
+    for tab in ("Generate", "Tokens", "Bigram", "Averaging", "Attention", "Inside the model", "Train"):
+        open_tab(page, tab)
+        page.locator(TABS[tab]).first.wait_for()
+        page.wait_for_timeout(300)
+    assert page.evaluate("[...stopwatches]") == []

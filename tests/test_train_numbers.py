@@ -49,8 +49,9 @@ def test_a_forecast_says_what_the_start_would(
 
 
 def test_a_forecast_says_what_is_missing():
-    with pytest.raises(CharlmError, match=r"^How many steps\?$"):
-        foresee(STEPS, None)
+    for amount in (None, math.inf, math.nan):
+        with pytest.raises(CharlmError, match=r"^How many steps\?$"):
+            foresee(STEPS, amount)
     with pytest.raises(CharlmError, match="Give the model a name"):
         numbers.forecast(" ", "small", STEPS, 5, TINY, 0)
 

@@ -115,7 +115,7 @@ def _welcome(page: Page) -> None:
         visitor = page.service.visitors.welcome(client_of(request.client.host), visitor)
         return visitor, page.service.own_names(visitor)
 
-    page.app.load(welcome, page.visitor, [page.visitor, page.own_models], **SILENT_EVENT)
+    page.app.load(welcome, page.visitor, [page.visitor, page.own_models], **page.unseen)
 
 
 def _remember_settings(app: gr.Blocks, kept: gr.BrowserState) -> None:

@@ -41,6 +41,12 @@ class Page:
     """The names of the visitor's own models, out of sight: whoever lists models listens to its changes.
     (A `gr.State` would tell of its changes only through Gradio's queue.)"""
 
+    @property
+    def unseen(self) -> dict[str, Any]:
+        """As `SILENT_EVENT`, for what changes by itself: Gradio hides its stopwatch, but leaves it to be read
+        aloud. Here it runs on what is out of sight."""
+        return SILENT_EVENT | {"show_progress_on": self.own_models}
+
 
 def model_dropdown(
     page: Page,
@@ -73,8 +79,8 @@ def model_dropdown(
     # Gradio would check a choice against those of the visitor's session, which may be forgotten by now.
     dropdown = gr.Dropdown(choices([]), allow_custom_value=True, **options)
     inputs = [page.own_models, dropdown]
-    page.own_models.change(follow, inputs, dropdown, **SILENT_EVENT)
-    dropdown.change(take_in, inputs, dropdown, **SILENT_EVENT)
+    page.own_models.change(follow, inputs, dropdown, **page.unseen)
+    dropdown.change(take_in, inputs, dropdown, **page.unseen)
     return dropdown
 
 
@@ -128,4 +134,4 @@ def live(
         except CharlmError as error:
             return [*(cleared or [gr.skip() for _ in outputs]), [str(error)]]
 
-    gr.on(triggers, attempt, list(inputs), [*outputs, notes], trigger_mode="always_last", **SILENT_EVENT)
+    gr.on(triggers, attempt, list(inputs), [*outputs, notes], trigger_mode="always_last", **page.unseen)

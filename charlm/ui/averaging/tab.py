@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from charlm.ui.averaging import numbers
-from charlm.ui.parts import SILENT_EVENT, Page, code, intro, live, notes_view
+from charlm.ui.parts import Page, code, intro, live, notes_view
 from charlm.ui.theme import view
 
 INTRO = """
@@ -50,4 +50,4 @@ def build(page: Page, tab: gr.Tab) -> None:
 
     inputs = [version, T, seed]
     live(page, [tab.select, *(c.change for c in inputs)], compute, inputs, [shown, lines], notes)
-    timing.click(measure, None, timing, **SILENT_EVENT)
+    timing.click(measure, None, timing, **page.unseen)

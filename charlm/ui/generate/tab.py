@@ -9,7 +9,7 @@ import gradio as gr
 
 from charlm.service.limits import MAX_NEW_CHARS, MAX_PROMPT_CHARS, MAX_SAMPLES
 from charlm.ui.generate.numbers import MAX_TOP_K, asked_by_link
-from charlm.ui.parts import SILENT_EVENT, Page, model_dropdown, notes_view
+from charlm.ui.parts import Page, model_dropdown, notes_view
 from charlm.ui.theme import view
 
 EXAMPLES = [
@@ -31,7 +31,7 @@ class GenerateTab:
     a text was written."""
 
     def __init__(self, page: Page):
-        self.service = page.service
+        self.page, self.service = page, page.service
         with gr.Row(elem_id="generate"):
             with gr.Column(elem_id="generate-ask"):
                 self._lay_out_prompt()
@@ -41,7 +41,7 @@ class GenerateTab:
                 self._lay_out_result()
         self.asked = [self.prompt, self.model, self.rival, self.temperature, self.top_k, self.top_p]
         self.asked += [self.length, self.seed, self.samples]
-        self._follow_links(page.app)
+        self._follow_links()
         self._write_when_asked()
 
     def _lay_out_prompt(self) -> None:
@@ -74,7 +74,7 @@ class GenerateTab:
         first = page.service.names()[0]
         self.model = model_dropdown(page, label="Model", info=self._description(first), elem_id="model")
         self.model.change(
-            lambda name: gr.update(info=self._description(name)), self.model, self.model, **SILENT_EVENT
+            lambda name: gr.update(info=self._description(name)), self.model, self.model, **page.unseen
         )
         with gr.Accordion("More settings", open=False):
             self._lay_out_more(page)
@@ -133,17 +133,18 @@ class GenerateTab:
         view("generate/stage_view", elem_id="written", min_width=320)
         self.show_attention = gr.Button("Look at its attention →", size="sm", elem_id="show-attention")
 
-    def _follow_links(self, app: gr.Blocks) -> None:
+    def _follow_links(self) -> None:
         def settings_of(request: gr.Request) -> list[Any]:
             asked, notes = asked_by_link(dict(request.query_params), self.service.shared_name)
             order = ("prompt", "model", "rival", "temperature", "top_k", "top_p", "length", "seed", "samples")
             return [notes, *(asked.get(name, gr.skip()) for name in order)]
 
-        followed = app.load(settings_of, None, [self.notes, *self.asked], **SILENT_EVENT)
-        followed.then(None, [self.notes, *self.asked], js=OPEN)
+        outputs = [self.notes, *self.asked]
+        followed = self.page.app.load(settings_of, None, outputs, **self.page.unseen)
+        followed.then(None, outputs, js=OPEN)
 
     def _write_when_asked(self) -> None:
-        self.start.click(lambda: [], None, self.notes, **SILENT_EVENT)
+        self.start.click(lambda: [], None, self.notes, **self.page.unseen)
         self.start.click(None, self.asked, js=WRITE)
         self.score.click(None, self.asked, js=SCORE)
         self.rival.change(None, self.rival, js=LEAVE)

@@ -9,7 +9,6 @@ import gradio as gr
 from charlm.corpus import TINY_SHAKESPEARE_VOCAB
 from charlm.tokenizer import CharTokenizer
 from charlm.ui.parts import (
-    SILENT_EVENT,
     SPEECH,
     Page,
     code,
@@ -70,4 +69,4 @@ def build(page: Page, tab: gr.Tab) -> None:
     share(tab, text)
     inputs = [text, vocabulary, model, block_size, batch_size, seed]
     live(page, [tab.select, *(c.change for c in inputs)], compute, inputs, [shown], notes)
-    vocabulary.change(lambda v: gr.update(visible=v == MODELS), vocabulary, model, **SILENT_EVENT)
+    vocabulary.change(lambda v: gr.update(visible=v == MODELS), vocabulary, model, **page.unseen)

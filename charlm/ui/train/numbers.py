@@ -50,7 +50,7 @@ def sizes_of(preset: str, values: tuple[int, ...]) -> dict[str, int]:
 def budget(unit: str, amount: float | None) -> dict[str, Any]:
     """How long a run is to take, as `TrainingRuns.start` and `check_run` are told. Raises `CharlmError` if
     nothing is asked for."""
-    if amount is None:
+    if amount is None or not math.isfinite(amount):
         raise CharlmError(f"How many {unit}?")
     return {"steps": int(amount), "seconds": None} if unit == STEPS else {"steps": None, "seconds": amount}
 

@@ -11,7 +11,7 @@ import gradio as gr
 from charlm.errors import CharlmError
 from charlm.service.limits import MAX_CALL_BYTES, MAX_NAME_CHARS, SIZE_LIMITS, TRAINABLE
 from charlm.training.presets import PRESETS
-from charlm.ui.parts import SILENT_EVENT, Page, intro, notes_view
+from charlm.ui.parts import Page, intro, notes_view
 from charlm.ui.theme import view
 from charlm.ui.train import numbers
 from charlm.ui.train.numbers import SECONDS, STEPS
@@ -35,9 +35,6 @@ class TrainTab:
     def __init__(self, page: Page, tab: gr.Tab, timer: gr.Timer):
         """`timer` ticks while a run of the visitor is watched."""
         self.page, self.service, self.timer = page, page.service, timer
-        self.silent = SILENT_EVENT | {"show_progress_on": page.own_models}
-        """For what changes by itself: Gradio hides its stopwatch, but leaves it to be read aloud. Here it
-        runs on what is out of sight."""
         self.drawn = gr.State(NOTHING_DRAWN)
         """The run, its state and how many of its evaluations are on the screen."""
         intro(INTRO)
@@ -78,7 +75,7 @@ class TrainTab:
         def show(corpus: str) -> tuple[Any, Any]:
             return gr.update(visible=corpus == FILE), gr.update(visible=corpus == PASTED)
 
-        self.corpus.change(show, self.corpus, [self.file, self.pasted], **SILENT_EVENT)
+        self.corpus.change(show, self.corpus, [self.file, self.pasted], **self.page.unseen)
 
     def _lay_out_model(self) -> None:
         first = PRESETS[FIRST_PRESET]
@@ -114,9 +111,9 @@ class TrainTab:
                 min_width=120,
                 elem_id="train-amount",
             )
-        self.unit.input(numbers.default_amount, [self.preset, self.unit], self.amount, **SILENT_EVENT)
+        self.unit.input(numbers.default_amount, [self.preset, self.unit], self.amount, **self.page.unseen)
         chosen = [self.preset, self.amount, self.unit, *self.sizes]
-        self.preset.input(self.choose, self.preset, chosen, **SILENT_EVENT)
+        self.preset.input(self.choose, self.preset, chosen, **self.page.unseen)
 
     def choose(self, preset: str) -> list[Any]:
         """Sets everything to what a preset is offered with."""
@@ -132,7 +129,7 @@ class TrainTab:
     def _foresee_when_changed(self, tab: gr.Tab) -> None:
         inputs = [self.name, self.corpus, self.file, self.preset, self.unit, self.amount, *self.sizes]
         triggers = [tab.select, *(control.change for control in inputs)]
-        gr.on(triggers, self.foresee, inputs, self.forecast, trigger_mode="always_last", **self.silent)
+        gr.on(triggers, self.foresee, inputs, self.forecast, trigger_mode="always_last", **self.page.unseen)
 
     def foresee(
         self,
@@ -161,18 +158,18 @@ class TrainTab:
         with gr.Row():
             self.start = gr.Button("Train", variant="primary", min_width=120, elem_id="train-start")
             stop = gr.Button("Stop", min_width=120, elem_id="train-stop")
-        stop.click(self.service.runs.stop, self.page.visitor, None, **SILENT_EVENT)
+        stop.click(self.service.runs.stop, self.page.visitor, None, **self.page.unseen)
 
     def _begin_and_watch(self, tab: gr.Tab) -> None:
         visitor, timer = self.page.visitor, self.timer
         asked = [visitor, self.corpus, self.file, self.pasted, self.preset, self.unit, self.amount]
         asked += [self.name, *self.sizes]
         watched = [timer, self.drawn, self.progress, self.history, self.page.own_models]
-        begun = self.start.click(self.begin, asked, [timer, self.notes], **SILENT_EVENT)
-        begun.then(self.watch, [visitor, self.drawn], watched, **self.silent)
+        begun = self.start.click(self.begin, asked, [timer, self.notes], **self.page.unseen)
+        begun.then(self.watch, [visitor, self.drawn], watched, **self.page.unseen)
         # The last two show a run that another window of the visitor has started.
         looks = [timer.tick, self.page.app.load, tab.select, self.progress.click]
-        gr.on(looks, self.watch, [visitor, self.drawn], watched, **self.silent)
+        gr.on(looks, self.watch, [visitor, self.drawn], watched, **self.page.unseen)
 
     def begin(
         self,
@@ -237,7 +234,7 @@ class TrainTab:
             except CharlmError as error:
                 raise gr.Error(str(error), print_exception=False) from error
 
-        pack.click(prepare, self.page.visitor, download, **SILENT_EVENT)
+        pack.click(prepare, self.page.visitor, download, **self.page.unseen)
 
     def _lay_out_upload(self) -> None:
         visitor, outputs = self.page.visitor, [self.notes, self.page.own_models]
@@ -251,8 +248,8 @@ class TrainTab:
             elem_id="train-hub",
         )
         fetch = gr.Button("Bring it here", size="sm", elem_id="train-fetch")
-        bring.upload(self.bring_back, [visitor, bring], outputs, **SILENT_EVENT)
-        fetch.click(self.bring_from_hub, [visitor, address], outputs, **SILENT_EVENT)
+        bring.upload(self.bring_back, [visitor, bring], outputs, **self.page.unseen)
+        fetch.click(self.bring_from_hub, [visitor, address], outputs, **self.page.unseen)
 
     def bring_back(self, visitor: str, path: str | None) -> list[Any]:
         """Makes an uploaded model the visitor's own; the upload is deleted."""
