@@ -1,4 +1,4 @@
-"""One sentence and one pinned character, in all tabs of the page."""
+"""What goes with the learner from tab to tab, one sentence and one pinned character, and what all tabs have."""
 
 from __future__ import annotations
 
@@ -119,3 +119,14 @@ def test_no_stopwatch_runs_beside_what_changes_by_itself(page: Page):
         page.locator(TABS[tab]).first.wait_for()
         page.wait_for_timeout(300)
     assert page.evaluate("[...stopwatches]") == []
+
+
+def test_a_list_closes_when_one_moves_on(page: Page):
+    open_tab(page, "Attention")
+    page.locator("#attention-text textarea").focus()
+    page.keyboard.press("Tab")
+    options = page.get_by_role("option", name="GPT, six layers")
+    expect(options).to_be_visible()
+    page.keyboard.press("Tab")
+    page.wait_for_timeout(500)
+    expect(options).to_be_hidden()
