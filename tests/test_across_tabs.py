@@ -1,4 +1,4 @@
-"""What goes with the learner from tab to tab, one sentence and one pinned character, and what all tabs have."""
+"""What goes with the learner from tab to tab, a sentence and its pinned character, and what all tabs have."""
 
 from __future__ import annotations
 
