@@ -28,11 +28,12 @@ from charlm.engine.sampling import stream
 from charlm.errors import CharlmError
 from charlm.service.limits import SECONDS_A_LOSS
 from charlm.surgery import heads
-from charlm.surgery.edits import title
+from charlm.surgery.edits import attentive, title
 from charlm.surgery.operate import edits_of, operate
 from charlm.tokenizer import CharTokenizer
 from charlm.training import distributed, presets
 from charlm.training.evaluation import evaluate
+from charlm.training.excerpt import make_excerpt
 from charlm.training.trainer import Evaluation, Progress, Trainer
 
 STATE = "training.safetensors"
@@ -408,10 +409,11 @@ def _sample(args: argparse.Namespace) -> None:
 
 def _heads(args: argparse.Namespace) -> None:
     model, corpus = checkpoints.load(args.name), load_corpus(args.data)
+    excerpt = make_excerpt(corpus, attentive(model), corpus.split(model.tokenizer)[0])
     command = f"python -m charlm heads {_without_folders(args.name)} --json"
     # None: hidden where there is no terminal.
     with tqdm(total=1, bar_format="{percentage:3.0f}%|{bar}|", disable=None) as bar:
-        measured = heads.measure(model, corpus, command, lambda done: bar.update(done - bar.n))
+        measured = heads.measure(model, excerpt, command, lambda done: bar.update(done - bar.n))
     print(json.dumps(heads.to_json(measured)) if args.json else heads.table(measured))
 
 

@@ -50,6 +50,8 @@ hidden one every two."""
 
 MAX_OPERATED_MODELS = 8
 """How many models with changed parts are kept in memory, beside those that somebody has made his own."""
+MAX_LOSSES = 1_000
+"""How many losses of such models are kept."""
 MAX_OWN_MODELS = 8
 """How many models of one visitor are kept: a new one replaces the oldest."""
 MAX_OWN_BYTES = 600_000_000

@@ -32,19 +32,21 @@ from charlm.errors import CharlmError
 from charlm.models import LanguageModel
 from charlm.service import limits
 from charlm.service.batching import Batcher, Stream
+from charlm.service.heads import Losses, MeasuredHeads, excerpt_of
 from charlm.service.operated import OperatedModels, operated_name, split_name
 from charlm.service.runs import Run, TrainingRuns
 from charlm.service.visitors import Visitors
 from charlm.surgery import edits as surgery
+from charlm.surgery.heads import Heads, load_heads
 from charlm.surgery.operate import RECIPE
+from charlm.training.excerpt import EXCERPT, MAX_LOSS, Excerpt
 from charlm.training.presets import PRESETS
 
 T = TypeVar("T")
 MEMORY_A_BYTE = 2
 """Weights have half as many bytes in files as in memory."""
 NO_SUCH_MODEL = "There is no such model, or it is not here any more."
-MAX_LOSS = 100.0
-"""Nats per character: no model is as bad, and no number that is told of one should be."""
+KEEP_IT_FIRST = "The heads of a changed model are measured once it is kept as a model of one's own."
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +94,8 @@ class ModelService:
         self._models: dict[str, Future[LanguageModel]] = {}
         self._own: dict[str, _OwnModel] = {}
         self._operated = OperatedModels()
+        self._losses = Losses()
+        self._heads = MeasuredHeads()
         self._used: dict[str, float] = {}
         """When each own model was last used; one that was brought and never used is not here."""
         self._lock = threading.Lock()
@@ -157,6 +161,59 @@ class ModelService:
                 self._models.pop(name, None)
             mine.set_exception(error)
         return mine.result()
+
+    def excerpt(self, name: str) -> Excerpt:
+        """The text by which the model called `name`, and what is made of it, is measured.
+
+        Raises `CharlmError` if there is no such model, or no text for it."""
+        base, _ = split_name(name)
+        with self._lock:
+            own = self._own.get(base)
+        shared, _ = split_name((own.shared_as if own else base) or "")
+        return excerpt_of(self.get(base), (shared, *self.names()))
+
+    def loss(self, name: str) -> float:
+        """The mean loss in nats per character of the model called `name` on its `excerpt`, which takes about
+        a second the first time. Raises `CharlmError` as `get` and `excerpt`."""
+        return self._losses.get(name, self.get(name), self.excerpt(name))
+
+    def bigram_loss(self, name: str) -> float | None:
+        """The loss, in nats per character, of the pairs of characters counted in the training split, on the
+        `excerpt` of the model called `name`; None if it is not known. Raises `CharlmError` as `excerpt`."""
+        return self.excerpt(name).bigram
+
+    def heads(self, name: str) -> Heads | None:
+        """What is known of the heads of the model called `name`: of one that comes with charlm, or that was
+        measured here. None for any other, and for a changed one that is not kept."""
+        with self._lock:
+            own = name in self._own
+        return self._heads.find(name) or (None if own else load_heads(name))
+
+    def measure_heads(self, name: str) -> Future[Heads]:
+        """Begins to measure the heads of the model called `name` in the background, if they are not known.
+
+        Raises `CharlmError` for a model without heads, a changed one that is not kept, and while another of
+        the same client is measured. What fails later is told by the result.
+        """
+        if split_name(name)[1]:
+            raise CharlmError(KEEP_IT_FIRST)
+        if not self.info(name).has_attention:
+            raise CharlmError(surgery.NO_HEADS)
+        known = self.heads(name)
+        if known is not None:
+            result: Future[Heads] = Future()
+            result.set_result(known)
+            return result
+        with self._lock:
+            own = self._own.get(name)
+        return self._heads.begin(
+            name, own.client if own else "", lambda: (self.get(name), self.excerpt(name))
+        )
+
+    def heads_progress(self, name: str) -> float | None:
+        """How much of the heads of the model called `name` is measured, from 0 to 1; None if `measure_heads`
+        has not begun to."""
+        return self._heads.progress(name)
 
     def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
         """`function(*args)`, by one of the workers, as soon as one is free."""
@@ -249,6 +306,7 @@ class ModelService:
     def close(self) -> None:
         """Ends the runs and removes what visitors left."""
         self.runs.close()
+        self._heads.close()
         self.visitors.close()
 
     def _add_copy(self, visitor: str, title: str, path: Path) -> str:
@@ -338,6 +396,7 @@ class ModelService:
         for name in names:
             self._models.pop(name, None)
             self._used.pop(name, None)
+            self._heads.forget(name)
         return [self._own.pop(name) for name in names]
 
     def _path(self, name: str) -> Path:
@@ -428,4 +487,6 @@ def _checked_record(record: dict[str, Any]) -> dict[str, Any]:
             checked[key] = default
     if checked["val_loss"] is not None and not 0 <= checked["val_loss"] <= MAX_LOSS:
         checked["val_loss"] = None
+    if EXCERPT in checked and Excerpt.from_json(checked[EXCERPT]) is None:
+        del checked[EXCERPT]
     return checked

@@ -26,6 +26,7 @@ MAX_EDITS = 512
 """How many edits one model may have."""
 MAX_CHARS = 10_000
 """How long their text may be."""
+NO_HEADS = "This model has no heads: it looks at one character only, in one table."
 NUMBER = r"([1-9][0-9]{0,4})"
 WORDS: dict[str, float] = {"silent": 0.0, "learned": 1.0, "on": True, "off": False}
 """The settings that have a name."""
@@ -321,7 +322,7 @@ def all_average(model: LanguageModel) -> tuple[AverageHead, ...]:
 def attentive(model: LanguageModel) -> AttentionModel:
     """`model`, if it has heads. Raises `CharlmError` otherwise."""
     if not isinstance(model, AttentionModel):
-        raise CharlmError("This model has no heads: it looks at one character only, in one table.")
+        raise CharlmError(NO_HEADS)
     return model
 
 

@@ -8,14 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from charlm import checkpoints
-from charlm.corpus import Corpus
 from charlm.models import LanguageModel
 from charlm.surgery.atlas import Atlas, survey
-from charlm.surgery.edits import attentive
-from charlm.surgery.ranking import Ranking, excerpt, rank
+from charlm.surgery.ranking import Ranking, rank
+from charlm.training.excerpt import Excerpt
 
 HEADS = "heads.json"
-FORMAT = "charlm heads 1"
+FORMAT = "charlm heads 2"
 DIGITS = 4
 """How many decimal places of a number are kept: the next one depends on the machine."""
 
@@ -28,27 +27,32 @@ class Heads:
     """What measured it."""
     weights_sha256: str
     """Of the model, as its checkpoint names them."""
-    data: str
-    """The text, of whose validation split `blocks` blocks of `block_size` characters were read."""
-    data_sha256: str
-    blocks: int
-    block_size: int
+    excerpt: Excerpt
+    """What was read."""
     ranking: Ranking
     atlas: Atlas
 
+    @property
+    def data(self) -> str:
+        return self.excerpt.data
 
-def measure(model: LanguageModel, corpus: Corpus, command: str, progress: Callable[[float], None]) -> Heads:
-    """The heads of `model`, in eval mode, on the `excerpt` of the validation split of `corpus`.
+    @property
+    def blocks(self) -> int:
+        return len(self.excerpt.blocks)
 
-    `progress` as in `rank`. Raises `CharlmError` for a model without heads, or a corpus that is too short or
-    has characters that the model does not know.
+    @property
+    def block_size(self) -> int:
+        return self.excerpt.block_size
+
+
+def measure(model: LanguageModel, excerpt: Excerpt, command: str, progress: Callable[[float], None]) -> Heads:
+    """The heads of `model`, in eval mode, on `excerpt`.
+
+    `progress` and what is raised as in `rank`.
     """
-    model = attentive(model)
-    ranking = rank(model, corpus, progress)
-    x, _ = excerpt(corpus.split(model.tokenizer)[1], model.config.block_size)
-    blocks, block_size = x.shape
-    digest = checkpoints.weights_sha256(model)
-    return Heads(command, digest, corpus.name, corpus.sha256, blocks, block_size, ranking, survey(model, x))
+    ranking = rank(model, excerpt, progress)
+    x, _ = excerpt.ids(model.tokenizer)
+    return Heads(command, checkpoints.weights_sha256(model), excerpt, ranking, survey(model, x))
 
 
 def to_json(heads: Heads) -> dict[str, Any]:
@@ -82,8 +86,11 @@ def load_heads(name: str) -> Heads | None:
 def _from_json(value: dict[str, Any]) -> Heads:
     if value.pop("format") != FORMAT:
         raise ValueError("another format")
+    excerpt = Excerpt.from_json(value.pop("excerpt"))
+    if excerpt is None:
+        raise ValueError("no excerpt")
     ranking, atlas = Ranking(**value.pop("ranking")), Atlas(**value.pop("atlas"))
-    return Heads(**value, ranking=ranking, atlas=atlas)
+    return Heads(**value, excerpt=excerpt, ranking=ranking, atlas=atlas)
 
 
 def _check_shapes(heads: Heads, config: Any) -> None:
@@ -99,10 +106,11 @@ def _check_shapes(heads: Heads, config: Any) -> None:
 def table(heads: Heads) -> str:
     """The heads as lines of text, the most valuable first."""
     ranking, atlas = heads.ranking, heads.atlas
+    losses = {"intact": ranking.loss, "all heads averaged": ranking.all_averaged, "bigram": ranking.bigram}
+    told = ", ".join(f"{what} {loss:.4f}" for what, loss in losses.items() if loss is not None)
     lines = [
-        f"{heads.blocks} blocks of {heads.block_size} characters of {heads.data}, validation split",
-        f"intact {ranking.loss:.4f}, all heads averaged {ranking.all_averaged:.4f}, "
-        f"bigram {ranking.bigram:.4f} nats per character",
+        heads.excerpt.description,
+        f"{told} nats per character",
         "head  silent   average  looks at (score; chance)",
     ]
     places = [(layer, head) for layer, row in enumerate(ranking.silent) for head in range(len(row))]

@@ -11,18 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from charlm.corpus import Corpus
-from charlm.errors import CharlmError
 from charlm.models import LanguageModel
 from charlm.models.base import cross_entropy
 from charlm.models.trace import AttentionModel, resume
 from charlm.surgery.edits import AverageHead, Edit, ScaleHead, all_average, attentive
-from charlm.training.evaluation import bigram_counts
-
-BLOCKS = 24
-"""How many blocks of text are read."""
-CHARS_AT_ONCE = 4096
-"""How many characters are computed together, which bounds the memory."""
+from charlm.training.excerpt import Excerpt
 
 
 @dataclass(frozen=True)
@@ -33,52 +26,32 @@ class Ranking:
     """Of the model as it was learned."""
     all_averaged: float
     """With every head a plain average."""
-    bigram: float
-    """Of the pairs of characters counted in the training split, one added to each."""
+    bigram: float | None
+    """Of the excerpt's pairs of characters, if it is known."""
     silent: list[list[float]]
     """By how much the loss grows if one head is silenced, by layer and head."""
     average: list[list[float]]
     """By how much the loss grows if one head is made a plain average, by layer and head."""
 
 
-def excerpt(data: Tensor, block_size: int) -> tuple[Tensor, Tensor]:
-    """The beginnings of `BLOCKS` equal parts of `data`, 1-D ids, and the same shifted by one: (B, T) each;
-    fewer parts where the blocks would overlap.
-
-    Raises `CharlmError` if `data` is shorter than a block and its target.
-    """
-    blocks = min(BLOCKS, (len(data) - 1) // block_size)
-    if blocks < 1:
-        raise CharlmError(
-            f"A block and its target need {block_size + 1} characters: this text has {len(data)}."
-        )
-    starts = torch.arange(blocks) * ((len(data) - 1) // blocks)
-    chunks = data[starts[:, None] + torch.arange(block_size + 1)]
-    return chunks[:, :-1], chunks[:, 1:]
-
-
 @torch.no_grad()
-def rank(model: LanguageModel, corpus: Corpus, progress: Callable[[float], None]) -> Ranking:
-    """What each head of `model`, in eval mode, is worth on the `excerpt` of the validation split of `corpus`.
+def rank(model: LanguageModel, excerpt: Excerpt, progress: Callable[[float], None]) -> Ranking:
+    """What each head of `model`, in eval mode, is worth on `excerpt`.
 
     `progress` is told how much is done, from 0 to 1; what it raises ends the work. Raises `CharlmError` for a
-    model without heads, or a corpus that is too short or has characters that the model does not know.
+    model without heads, or an excerpt with longer blocks or other characters than the model reads.
     """
     model = attentive(model)
     n_layer, n_head = model.config.n_layer, model.config.n_head
-    train, val = corpus.split(model.tokenizer)
-    x, y = excerpt(val, model.config.block_size)
-    rows = max(1, CHARS_AT_ONCE // x.shape[1])
-    batches = list(zip(x.split(rows), y.split(rows), strict=True))
+    batches = excerpt.batches(model)
     losses = torch.zeros(2 * n_layer * n_head + 2, dtype=torch.float64)
-    for i, (xb, yb) in enumerate(batches):
-        for j, loss in enumerate(_losses(model, xb.to(model.device), yb.to(model.device))):
-            losses[j] += loss * len(xb) / len(x)
+    for i, (x, y) in enumerate(batches):
+        for j, loss in enumerate(_losses(model, x, y)):
+            losses[j] += loss * len(x) / len(excerpt.blocks)
             progress((i + (j + 1) / len(losses)) / len(batches))
     all_averaged, *_, intact = losses.tolist()
     growth = (losses[1:-1] - intact).view(n_layer, n_head, 2)
-    bigram = _bigram_loss(train, x, y, model.config.vocab_size)
-    return Ranking(intact, all_averaged, bigram, growth[..., 0].tolist(), growth[..., 1].tolist())
+    return Ranking(intact, all_averaged, excerpt.bigram, growth[..., 0].tolist(), growth[..., 1].tolist())
 
 
 def _losses(model: AttentionModel, idx: Tensor, targets: Tensor) -> Iterator[float]:
@@ -114,8 +87,3 @@ def _edited(layer: nn.Module, edits: Iterable[Edit]) -> nn.Module:
     for edit in edits:
         edit.apply(layer)
     return layer
-
-
-def _bigram_loss(train: Tensor, x: Tensor, y: Tensor, vocab_size: int) -> float:
-    counts = bigram_counts(train, vocab_size) + 1
-    return -(counts / counts.sum(1, keepdim=True)).log()[x, y].mean().item()

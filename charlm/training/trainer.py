@@ -27,6 +27,7 @@ from charlm.models import GPT, BigramLanguageModel, LanguageModel
 from charlm.models.trace import AttentionModel, trace
 from charlm.training import distributed
 from charlm.training.evaluation import bigram_counts, counted_bigram_loss, evaluate
+from charlm.training.excerpt import EXCERPT, make_excerpt
 
 SAMPLE_CHARS = 200
 WATCHED_CHARS = 24
@@ -328,8 +329,8 @@ class Trainer:
         }
 
     def record(self, command: str) -> dict[str, Any]:
-        """How the averaged model was made, for its checkpoint: the `command`, the data, the losses that were
-        estimated last, in nats per character, and what counting alone would give."""
+        """How the averaged model was made, for its checkpoint: the `command`, the data and an excerpt of it,
+        the losses that were estimated last, in nats per character, and what counting alone would give."""
         _, train_loss, val_loss, _ = self.curve[-1]
         record = {
             "command": command,
@@ -343,6 +344,7 @@ class Trainer:
             "counted_bigram_loss": self.baselines()["bigram"],
             "parameters": self.model.parameter_count(),
             "curve": self.curve,
+            EXCERPT: make_excerpt(self.corpus, self.model, self.train_data).to_json(),
         }
         if isinstance(self.model, BigramLanguageModel):
             counts = bigram_counts(self.train_data, self.model.config.vocab_size)
