@@ -418,7 +418,10 @@ def _heads(args: argparse.Namespace) -> None:
 
 
 def _operate(args: argparse.Namespace) -> None:
-    model = operate(checkpoints.load(args.name), args.edits)
+    base = checkpoints.find(args.name)
+    if base.resolve() == args.out.resolve():
+        raise CharlmError(f"{args.out} holds the model that is changed: give another --out.")
+    model = operate(checkpoints.load(base), args.edits)
     checkpoints.save(model, model.record, args.out)
     name = f"{args.name} {title(edits_of(model))}".rstrip()
     print(json.dumps(model.record) if args.json else f"{args.out}: {name}")

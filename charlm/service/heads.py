@@ -8,8 +8,8 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future
+from queue import SimpleQueue
 
 from charlm.errors import CharlmError
 from charlm.models import LanguageModel
@@ -69,11 +69,23 @@ class Losses:
 class _Measuring:
     """One model's heads, while they are measured and afterwards."""
 
-    def __init__(self, client: str) -> None:
-        self.client = client
+    def __init__(self, client: str, read: Callable[[], tuple[LanguageModel, Excerpt]]) -> None:
+        self.client, self.read = client, read
         self.done = 0.0
         self.forgotten = False
         self.result: Future[Heads] = Future()
+        self.result.set_running_or_notify_cancel()  # Who waits for it and leaves does not end it.
+
+    def measure(self) -> Heads:
+        """Raises `CharlmError` if that is impossible, or the model was forgotten."""
+        self._progress(0.0)
+        model, excerpt = self.read()
+        return measure(model, excerpt, "", self._progress)
+
+    def _progress(self, done: float) -> None:
+        if self.forgotten:
+            raise CharlmError(GONE)
+        self.done = done
 
 
 class MeasuredHeads:
@@ -81,15 +93,16 @@ class MeasuredHeads:
     found until it is told to `forget` the model. For any number of threads at once."""
 
     def __init__(self) -> None:
-        self._worker = ThreadPoolExecutor(1, "charlm-heads", _behind_others)
         self._of: dict[str, _Measuring] = {}
+        self._waiting: SimpleQueue[tuple[str, _Measuring]] = SimpleQueue()
+        self._worker: threading.Thread | None = None
         self._lock = threading.Lock()
-        """For the dictionary alone: nothing slow is done with it."""
+        """For the dictionary and the worker's start alone: nothing slow is done with it."""
 
     def begin(
         self, name: str, client: str, read: Callable[[], tuple[LanguageModel, Excerpt]]
     ) -> Future[Heads]:
-        """Has the heads of the model called `name` measured, if they were not: `read` gives it, and its text.
+        """Has the heads of the model called `name` measured, unless they are: `read` gives it, and its text.
 
         Raises `CharlmError` while another of the same `client` is measured.
         """
@@ -98,18 +111,22 @@ class MeasuredHeads:
                 return self._of[name].result
             if any(other.client == client and not other.result.done() for other in self._of.values()):
                 raise CharlmError(ONE_AT_A_TIME)
-            mine = self._of[name] = _Measuring(client)
-        self._worker.submit(self._measure, name, mine, read)
+            mine = self._of[name] = _Measuring(client, read)
+            if self._worker is None:
+                self._worker = threading.Thread(target=self._work, daemon=True, name="charlm-heads")
+                self._worker.start()
+        self._waiting.put((name, mine))
         return mine.result
 
     def find(self, name: str) -> Heads | None:
         """What was found of the model called `name`."""
         with self._lock:
             mine = self._of.get(name)
-        return mine.result.result() if mine and mine.result.done() else None
+        done = mine is not None and mine.result.done() and mine.result.exception() is None
+        return mine.result.result() if mine and done else None
 
     def progress(self, name: str) -> float | None:
-        """How much is done, from 0 to 1; None if nothing was begun."""
+        """How much is done, from 0 to 1; None if nothing was begun, or it failed."""
         with self._lock:
             mine = self._of.get(name)
         return mine.done if mine else None
@@ -121,32 +138,20 @@ class MeasuredHeads:
         if mine:
             mine.forgotten = True
 
-    def close(self) -> None:
-        """Ends what is being measured."""
-        for name in list(self._of):
-            self.forget(name)
-        self._worker.shutdown(wait=False, cancel_futures=True)
-
-    def _measure(
-        self, name: str, mine: _Measuring, read: Callable[[], tuple[LanguageModel, Excerpt]]
-    ) -> None:
-        def progress(done: float) -> None:
-            if mine.forgotten:
-                raise CharlmError(GONE)
-            mine.done = done
-
-        try:
-            progress(0.0)
-            model, excerpt = read()
-            mine.result.set_result(measure(model, excerpt, "", progress))
-        except BaseException as error:
-            with self._lock:
-                if self._of.get(name) is mine:
-                    del self._of[name]
-            mine.result.set_exception(error)
+    def _work(self) -> None:
+        _step_back()
+        while True:
+            name, mine = self._waiting.get()
+            try:
+                mine.result.set_result(mine.measure())
+            except BaseException as error:
+                with self._lock:
+                    if self._of.get(name) is mine:
+                        del self._of[name]
+                mine.result.set_exception(error)
 
 
-def _behind_others(*_: Any) -> None:
-    """Whoever reads or writes on the page goes first."""
+def _step_back() -> None:
+    """Lets everybody else's threads go first."""
     if sys.platform == "linux":  # where a thread has a priority of its own
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

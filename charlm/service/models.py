@@ -212,7 +212,7 @@ class ModelService:
 
     def heads_progress(self, name: str) -> float | None:
         """How much of the heads of the model called `name` is measured, from 0 to 1; None if `measure_heads`
-        has not begun to."""
+        has not begun to, or failed."""
         return self._heads.progress(name)
 
     def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
@@ -306,7 +306,6 @@ class ModelService:
     def close(self) -> None:
         """Ends the runs and removes what visitors left."""
         self.runs.close()
-        self._heads.close()
         self.visitors.close()
 
     def _add_copy(self, visitor: str, title: str, path: Path) -> str:

@@ -24,7 +24,7 @@ class Heads:
     """What each head of a model looks at and is worth, on one excerpt of a text."""
 
     command: str
-    """What measured it."""
+    """What measured it; empty for the app."""
     weights_sha256: str
     """Of the model, as its checkpoint names them."""
     excerpt: Excerpt

@@ -17,6 +17,9 @@ from charlm.errors import CharlmError, check_range
 from charlm.service.batching import Stream, follow
 from charlm.service.limits import MAX_SAMPLES, MAX_TEXT_CHARS, check_chars
 from charlm.service.models import ModelService
+from charlm.service.operated import operated_name, split_name
+from charlm.surgery.edits import merge, parse, text_of
+from charlm.surgery.heads import to_json
 from charlm.ui.attention import numbers as attention
 from charlm.ui.requests import client_of, mistake
 
@@ -52,6 +55,31 @@ class Api:
         row in base64: numpy.frombuffer(base64.b64decode(weights), dtype).reshape(shape)."""
         check_chars("A text", text, MAX_TEXT_CHARS)
         return attention.compact(attention.explain(self._service.get(model), text), layer, head)
+
+    def operate(self, edits: str, model: str = "gpt") -> dict[str, Any]:
+        """The name, for the other calls, of a model with parts changed, and what that costs: its mean loss
+        in nats per character on an excerpt of the validation split, and that of the model before. Edits are
+        LAYER.HEAD:silent, :average, :x1.5 or :learned, LAYER.attention:off, LAYER.mlp:off and
+        LAYER.mlp.NEURON:off, with a space between several; layers, heads and neurons count from 1."""
+        base, made = split_name(model)
+        name = operated_name(base, text_of(merge(parse(f"{made} {edits}"))))
+        loss = self._service.loss(name)
+        return {
+            "model": name,
+            "title": self._service.info(name).title,
+            "loss": loss,
+            "loss_before": self._service.loss(model),
+            "bigram_loss": self._service.bigram_loss(name),
+            "excerpt": self._service.excerpt(name).description,
+        }
+
+    async def heads(self, model: str = "gpt") -> AsyncIterator[dict[str, Any]]:
+        """What each head of a model is worth and what it looks at, by layer and head. The ranking has by how
+        much the loss grows, in nats per character, if one head is silenced or made a plain average; the atlas
+        how much of its weight lies where each pattern says. A model of your own is measured first, which
+        takes some seconds or, for the largest, a minute."""
+        begun = self._service.submit(self._service.measure_heads, model)
+        yield to_json(await asyncio.wrap_future(await asyncio.wrap_future(begun)))
 
     async def generate(
         self,
