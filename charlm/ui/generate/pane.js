@@ -67,7 +67,7 @@ window.charlm.pane = (() => {
       "aria-label":
         "The text: Space plays and pauses, the arrow keys, Home and End go from character to character",
     });
-    const node = el("section", { class: "pane" }, title, versions, page, losses);
+    const node = el("section", { class: "pane typed" }, title, versions, page, losses);
     const state = {
       asked,
       node,

@@ -1,6 +1,6 @@
 // The stage of the Generate tab: texts are written by the server as fast as it can, and played back at the pace
 // of whoever watches.
-const { el, copy, neighbour, pane, guessPanel } = window.charlm;
+const { el, copy, pane, player, guessPanel } = window.charlm;
 const PACES = [1, 5, 20, 100, Infinity];
 const DEFAULT_PACE = 20;
 const GREETING_CHARS = 120;
@@ -16,7 +16,7 @@ const paces = el(
     el("option", { value: pace, selected: pace === DEFAULT_PACE, text: paceName(pace) }),
   ),
 );
-const playButton = button("Play", toggle, { id: "play" });
+const playButton = button("Play", () => playback.toggle(), { id: "play" });
 const stopButton = button("Stop writing", stop, { id: "stop", hidden: true });
 const scrubber = el("input", {
   type: "range",
@@ -31,7 +31,7 @@ const tint = el("input", { type: "checkbox", checked: true });
 const linkButton = button("Link", copyLink, { title: "Copy a link that writes this text again" });
 const copyButton = button("Copy", copyText);
 const notes = el("div", { class: "stage-notes", role: "alert" });
-const panes = el("div", { class: "panes tinted" });
+const panes = el("div", { class: "panes typed tinted" });
 const sentence = el("p", { class: "what", role: "status" });
 const panel = el("div");
 const aside = el("aside", { class: "guess", "aria-label": "The guess at this place" }, sentence, panel);
@@ -40,9 +40,9 @@ element.querySelector(".stage_view").append(
   el(
     "div",
     { class: "transport" },
-    button("◀", () => step(-1), { "aria-label": "One character back", id: "back" }),
+    button("◀", () => playback.step(-1), { "aria-label": "One character back", id: "back" }),
     playButton,
-    button("▶", () => step(1), { "aria-label": "One character forward", id: "forward" }),
+    button("▶", () => playback.step(1), { "aria-label": "One character forward", id: "forward" }),
     scrubber,
     paces,
     stopButton,
@@ -63,26 +63,23 @@ element.querySelector(".stage_view").append(
 
 let texts = [];
 let settings = { temperature: 0.8, topK: 0, topP: 1 };
-let place = 0; // How many characters are played, of every text.
-let playing = false;
 let focus = null; // What is pointed at instead of the latest character: { text, at } or { text, prompt }.
 let waiting = []; // The branches that a link leads along: [place, character].
-let last = 0;
-let due = false; // Whether the next frame is waited for.
 
-const length = () => Math.max(0, ...texts.map(({ version }) => version.chars.length));
-const isOver = () => texts.every(({ version, error }) => version.over || error);
+const playback = player({ element, texts: () => texts, pace: () => +paces.value, moved });
+const { length, isOver } = playback;
 
 // Puts new texts on the stage: `wanted` has a model for each, and the rest of what they are written from.
 function begin({ models, ...wanted }, path = []) {
   for (const text of texts) text.stop();
   notes.replaceChildren();
   settings = { temperature: wanted.temperature, topK: wanted.topK, topP: wanted.topP };
-  [place, focus, waiting] = [0, null, [...path]];
+  waiting = [...path];
   sentence.replaceChildren();
   panel.replaceChildren();
   texts = models.map((each) => pane({ ...wanted, ...each }, changed));
   panes.replaceChildren(...texts.map(({ node }) => node));
+  playback.seek(0);
 }
 
 function write(wanted, path) {
@@ -91,7 +88,7 @@ function write(wanted, path) {
     text.write();
     text.score();
   }
-  setPlaying(true);
+  playback.set(true);
 }
 
 // Only tells how surprising a text is.
@@ -107,7 +104,7 @@ function score(wanted) {
     text.version.over = true;
     text.score();
   }
-  setPlaying(false);
+  playback.set(false);
 }
 
 // Something has come.
@@ -119,8 +116,7 @@ function changed() {
     const [at, char] = waiting.shift();
     first.branch(at, char);
   }
-  if (playing) go();
-  else draw();
+  playback.changed();
 }
 
 function complain(error) {
@@ -143,57 +139,9 @@ function replaceUnknown(unknown, replacement) {
   setTimeout(() => document.querySelector("#start").click(), 100);
 }
 
-function setPlaying(wanted) {
-  playing = wanted;
-  playButton.textContent = playing ? "Pause" : "Play";
-  sentence.setAttribute("aria-live", playing ? "off" : "polite");
-  last = performance.now();
-  if (playing) go();
-  else draw();
-}
-
-function go() {
-  if (!due) requestAnimationFrame(advance);
-  due = true;
-}
-
-// Plays as many characters as have become due.
-function advance(now) {
-  due = false;
-  if (!playing) return;
-  // While another tab is open, it waits.
-  if (!element.checkVisibility()) {
-    last = now;
-    go();
-    return;
-  }
-  const pace = +paces.value;
-  const passed = Number.isFinite(pace) ? Math.floor(((now - last) * pace) / 1000) : length();
-  if (passed > 0) {
-    last = Number.isFinite(pace) ? last + (1000 * passed) / pace : now;
-    seek(place + passed);
-  } else draw();
-  if (place >= length()) {
-    last = now;
-    if (isOver()) setPlaying(false);
-  } else go();
-}
-
-function seek(n) {
-  place = Math.max(0, Math.min(n, length()));
-  focus = null;
-  for (const text of texts) text.play(place);
+function moved(sought) {
+  if (sought) focus = null;
   draw();
-}
-
-function step(by) {
-  setPlaying(false);
-  seek(place + by);
-}
-
-function toggle() {
-  if (!playing && place >= length() && isOver()) seek(0);
-  setPlaying(!playing);
 }
 
 function stop() {
@@ -201,9 +149,11 @@ function stop() {
 }
 
 function draw() {
+  playButton.textContent = playback.playing() ? "Pause" : "Play";
+  sentence.setAttribute("aria-live", playback.playing() ? "off" : "polite");
   scrubber.max = length();
-  scrubber.value = place;
-  scrubber.style.setProperty("--done", `${(100 * place) / Math.max(1, length())}%`);
+  scrubber.value = playback.place();
+  scrubber.style.setProperty("--done", `${(100 * playback.place()) / Math.max(1, length())}%`);
   stopButton.hidden = !texts.length || isOver();
   tell();
   showGuess();
@@ -235,7 +185,7 @@ function showGuess() {
     if (guess) guessPanel.show(panel, sentence, { guess, before, asked, settings, kind: "prompt" });
     return;
   }
-  const at = focus?.at ?? Math.max(0, Math.min(place, version.chars.length) - 1);
+  const at = focus?.at ?? Math.max(0, Math.min(playback.place(), version.chars.length) - 1);
   const here = version.chars[at];
   if (!here) return;
   const before = text.text(at);
@@ -253,9 +203,9 @@ function showGuess() {
 // What if there had been another character?
 function put(text, at, char) {
   text.branch(at, char);
-  [place, focus] = [at + 1, null];
-  for (const other of texts) other.play(place);
-  setPlaying(true);
+  focus = null;
+  playback.seek(at + 1);
+  playback.set(true);
 }
 
 function pointedAt({ target }) {
@@ -266,46 +216,30 @@ function pointedAt({ target }) {
 }
 
 panes.addEventListener("pointerover", (event) => {
-  if (playing) return;
+  if (playback.playing()) return;
   focus = pointedAt(event);
   showGuess();
 });
 panes.addEventListener("pointerleave", () => {
-  if (playing) return;
+  if (playback.playing()) return;
   focus = null;
   showGuess();
 });
 panes.addEventListener("click", (event) => {
   const pointed = pointedAt(event);
   if (!pointed) return;
-  setPlaying(false);
-  if (pointed.at !== undefined) seek(pointed.at + 1);
+  playback.set(false);
+  if (pointed.at !== undefined) playback.seek(pointed.at + 1);
   focus = pointed;
   showGuess();
 });
-element.addEventListener("keydown", (event) => {
-  if (event.target.closest("button, input, select")) return;
-  const leads = placeAfter(event.key);
-  if (event.key === " ") toggle();
-  else if (leads !== null) step(leads - place);
-  else return;
-  event.preventDefault();
-});
-// Where a key leads in the text, or null: up and down to the next line.
-function placeAfter(key) {
-  const move = { ArrowLeft: place - 1, ArrowRight: place + 1, End: length() }[key];
-  if (move !== undefined) return move;
-  const spans = texts[0]?.version.spans ?? [];
-  const next = spans.length ? neighbour(spans, Math.max(0, place - 1), key) : -1;
-  return next < 0 ? null : next + 1;
-}
 scrubber.addEventListener("input", () => {
   const wanted = +scrubber.value;
-  setPlaying(false);
-  seek(wanted);
+  playback.set(false);
+  playback.seek(wanted);
 });
 paces.addEventListener("change", () => {
-  last = performance.now();
+  playback.set(playback.playing());
 });
 tint.addEventListener("change", () => panes.classList.toggle("tinted", tint.checked));
 
