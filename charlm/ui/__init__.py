@@ -7,7 +7,7 @@ import os
 
 import gradio as gr
 
-from charlm.service.limits import MAX_TEXT_CHARS
+from charlm.service.limits import MAX_PROMPT_CHARS, MAX_TEXT_CHARS
 from charlm.service.models import ModelService
 from charlm.ui.api import Api
 from charlm.ui.attention import tab as attention
@@ -21,6 +21,7 @@ from charlm.ui.inside import tab as inside
 from charlm.ui.parts import SILENT_EVENT, Page
 from charlm.ui.requests import client_of
 from charlm.ui.server import serve
+from charlm.ui.surgery.panel import SurgeryPanel
 from charlm.ui.tabs import selecting, tab_of
 from charlm.ui.tokens import tab as tokens
 from charlm.ui.train.tab import TrainTab
@@ -78,18 +79,23 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
         timer = gr.Timer(1, active=False)
         gr.Timer(60).tick(service.visitors.touch, visitor, None, **SILENT_EVENT)
         with gr.Tabs(overflow_behavior="wrap") as tabs:
-            generating, attending = _build_tabs(page, tabs, timer)
+            generating, attending, panels = _build_tabs(page, tabs, timer)
         Api(service).register()
         app.load(lambda: service.compute(service.warm_up), None, None, **SILENT_EVENT)
         _welcome(page)
         _remember_settings(app, kept)
         _show_attention(generating, attending, tabs)
+        for panel in panels:
+            _write_changed(panel, generating, tabs)
     app.state_session_capacity, app.max_threads = MAX_SESSIONS, MAX_THREADS
     return app.queue(max_size=MAX_QUEUED)
 
 
-def _build_tabs(page: Page, tabs: gr.Tabs, timer: gr.Timer) -> tuple[GenerateTab, AttentionTab]:
-    """The tabs, in the lecture's order. Returns the two of which one leads to the other."""
+def _build_tabs(
+    page: Page, tabs: gr.Tabs, timer: gr.Timer
+) -> tuple[GenerateTab, AttentionTab, list[SurgeryPanel]]:
+    """The tabs, in the lecture's order. Returns the two of which one leads to the other, and the panels on
+    which models are changed."""
     with tab_of(tabs, "generate"):
         generating = GenerateTab(page)
     with tab_of(tabs, "tokens") as tab:
@@ -101,11 +107,11 @@ def _build_tabs(page: Page, tabs: gr.Tabs, timer: gr.Timer) -> tuple[GenerateTab
     with tab_of(tabs, "attention") as tab:
         attending = attention.build(page, tab)
     with tab_of(tabs, "inside") as tab:
-        inside.build(page, tab)
+        panel = inside.build(page, tab)
     with tab_of(tabs, "train") as tab:
         TrainTab(page, tab, timer)
     page.app.load(None, None, tabs, js="() => charlm.tabs.first()")
-    return generating, attending
+    return generating, attending, [attending.panel, panel]
 
 
 def _welcome(page: Page) -> None:
@@ -145,3 +151,17 @@ def _show_attention(generating: GenerateTab, attending: AttentionTab, tabs: gr.T
     """Takes what the Generate tab wrote to the Attention tab, when its button is pressed."""
     outputs = [attending.text, attending.model, tabs]
     generating.show_attention.click(None, None, outputs, js=SHOW_ATTENTION)
+
+
+WRITE_CHANGED = f"""(text, model, edits) => {{
+    const base = model.split("/")[0];
+    const prompt = [...text].slice(-{MAX_PROMPT_CHARS}).join("");
+    return [prompt, charlm.surgery.named(model, edits), base, {selecting("generate")}];
+}}"""
+
+
+def _write_changed(panel: SurgeryPanel, generating: GenerateTab, tabs: gr.Tabs) -> None:
+    """Has the Generate tab write with the model that was changed on a panel, beside the one it was."""
+    outputs = [generating.prompt, generating.model, generating.rival, tabs]
+    asked = panel.view.apply(None, [panel.text, panel.model, panel.edits], outputs, js=WRITE_CHANGED)
+    asked.then(None, None, None, js="() => document.querySelector('#start').click()")

@@ -13,7 +13,7 @@ from charlm.service.operated import operated_name
 from charlm.ui.attention import numbers
 from charlm.ui.attention.numbers import AttentionMaps
 from charlm.ui.parts import Page, code, intro, live, model_dropdown, notes_view, share, text_box
-from charlm.ui.surgery.panel import edits_of
+from charlm.ui.surgery.panel import SurgeryPanel, edits_of, surgery_panel
 from charlm.ui.theme import view
 
 INTRO = """
@@ -30,6 +30,7 @@ class AttentionTab:
 
     text: gr.Textbox
     model: gr.Dropdown
+    panel: SurgeryPanel
 
 
 def build(page: Page, tab: gr.Tab) -> AttentionTab:
@@ -72,8 +73,9 @@ def build(page: Page, tab: gr.Tab) -> AttentionTab:
         return numbers.overview(name, model, maps), numbers.code(model), maps.notes
 
     shown = view("attention/attention_view", elem_id="attention", server_functions=[head_maps, without])
+    panel = surgery_panel(page, tab, text, model, edits, "attention-surgery")
     lines = code("")
     share(tab, text)
     triggers = [tab.select, text.change, model.change, edits.change]
     live(page, triggers, compute, [model, edits, text], [shown, lines], notes, cleared=[{}, ""])
-    return AttentionTab(text, model)
+    return AttentionTab(text, model, panel)

@@ -20,7 +20,7 @@ from charlm.ui.parts import (
     share,
     text_box,
 )
-from charlm.ui.surgery.panel import edits_of
+from charlm.ui.surgery.panel import SurgeryPanel, edits_of, surgery_panel
 from charlm.ui.theme import view
 
 INTRO = """
@@ -32,7 +32,7 @@ at its beginning: where is the model surer? Then lower the [[temperature]].
 """
 
 
-def build(page: Page, tab: gr.Tab) -> None:
+def build(page: Page, tab: gr.Tab) -> SurgeryPanel:
     """Lays the tab out and connects it."""
     intro(INTRO)
     with gr.Row():
@@ -51,6 +51,7 @@ def build(page: Page, tab: gr.Tab) -> None:
             top_k = gr.Slider(0, 65, 0, step=1, label="Top-k (0: all)", elem_id="inside-k")
             top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", elem_id="inside-p")
             drawn = view("inside/candidates_view", elem_id="inside-candidates")
+    panel = surgery_panel(page, tab, text, model, edits, "inside-surgery")
     lines = code("")
     # How many characters of the text stand behind the one whose way is shown.
     behind = gr.Number(0, precision=0, visible="hidden", elem_id="inside-behind")
@@ -79,3 +80,4 @@ def build(page: Page, tab: gr.Tab) -> None:
     inputs = [model, edits, text, behind, temperature, top_k, top_p]
     triggers = [tab.select, *(c.change for c in inputs)]
     live(page, triggers, compute, inputs, [network, drawn, lines], notes, cleared=[{}, [], ""])
+    return panel

@@ -1,28 +1,41 @@
 // Edits as the server reads them, “5.4:silent 6.mlp:off”, and what a view wants changed of them.
 window.charlm.surgery = (() => {
-  const NEUTRAL = ["learned", "on"];
   let wanted = {};
+  let learned = {};
 
   // By part, what becomes of it.
   const parse = (text) => new Map(text.split(" ").flatMap((edit) => (edit ? [edit.split(":")] : [])));
 
-  // `text` with other settings, by part; “learned” and “on” take an edit back.
-  function change(text, settings) {
+  // How a part was learned: a head is “learned”, all others are “on”.
+  const neutral = (part) => (/^\d+\.\d+$/.test(part) ? "learned" : "on");
+
+  // `text` with other settings, by part. One that a part has by itself takes an edit back: as it was learned, or
+  // as `made` says of a model that was changed before.
+  function change(text, settings, made = {}) {
     const edits = parse(text);
     for (const [part, setting] of Object.entries(settings)) {
       edits.delete(part);
-      if (!NEUTRAL.includes(setting)) edits.set(part, setting);
+      if (setting !== (made[part] ?? neutral(part))) edits.set(part, setting);
     }
     return [...edits].map((edit) => edit.join(":")).join(" ");
   }
 
+  // What the server calls the model that is called `model` once it has `edits`, too.
+  function named(model, edits) {
+    const [base, before = ""] = model.split("/");
+    const all = `${before} ${edits}`.trim();
+    return all ? `${base}/${all}` : base;
+  }
+
   return {
     parse,
+    named,
     change,
+    neutral,
     // A view says what it wants, and then triggers "select".
-    want: (settings) => {
-      wanted = settings;
+    want: (settings, made = {}) => {
+      [wanted, learned] = [settings, made];
     },
-    wanted: (text) => change(text, wanted),
+    wanted: (text) => change(text, wanted, learned),
   };
 })();
