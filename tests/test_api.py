@@ -20,6 +20,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 import charlm
 from charlm.models.trace import trace
+from charlm.surgery.heads import load_heads, to_json
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +32,8 @@ def client(url: str) -> Client:
 
 def test_every_function_has_a_named_endpoint(client: Client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert sorted(endpoints) == ["/attention", "/decode", "/encode", "/generate", "/models", "/train"]
+    names = ["attention", "decode", "encode", "generate", "heads", "models", "operate", "train"]
+    assert sorted(endpoints) == [f"/{name}" for name in names]
     parameters = {p["parameter_name"]: p["python_type"]["type"] for p in endpoints["/generate"]["parameters"]}
     assert parameters["prompt"] == "str"
     assert parameters["temperature"] == "float"
@@ -88,6 +90,36 @@ def test_train(client: Client):
     written = client.predict("the", model=events[-1]["model"], max_new_chars=20, api_name="/generate")
     assert len(written) == 20
     assert set(written) <= set(text)
+    told = client.predict("", model=events[-1]["model"], api_name="/operate")
+    assert told["excerpt"] == "1 × 256 characters of the validation split of text.txt"
+    assert told["loss"] == told["loss_before"] > 0
+
+
+def test_operate(client: Client):
+    told = client.predict("5.4:silent  2.3:x1.5", api_name="/operate")
+    assert told["model"] == "gpt/5.4:silent 2.3:x1.5"
+    assert told["title"] == "GPT, six layers, with 2 edits"
+    assert told["loss_before"] < told["loss"] < told["bigram_loss"]
+    assert told["excerpt"] == "24 × 256 characters of the validation split of Tiny Shakespeare"
+    back = client.predict("2.3:learned", told["model"], api_name="/operate")
+    assert back["model"] == "gpt/5.4:silent"
+    assert back["loss_before"] == told["loss"] > back["loss"] > told["loss_before"]
+
+
+def test_a_changed_model_is_taken_by_the_other_calls(client: Client):
+    name, changed = "gpt/5.4:silent", charlm.operate(charlm.load("gpt"), "5.4:silent")
+    written = client.predict("ROMEO:", model=name, max_new_chars=30, seed=1, api_name="/generate")
+    steps = charlm.stream(changed, "ROMEO:", max_new_chars=30, temperature=0.8, seed=1)
+    assert written == "".join(step.char for step in steps)
+    maps = client.predict("To be", name, 5, 0, api_name="/attention")
+    weights = np.frombuffer(base64.b64decode(maps["weights"]), maps["dtype"]).reshape(maps["shape"])
+    traced = trace(changed, torch.tensor([changed.tokenizer.encode("To be")]))
+    assert np.allclose(weights, traced.weights[5, 0, 0], atol=1e-3)
+
+
+def test_heads(client: Client):
+    told = client.predict("attention", api_name="/heads")
+    assert told == to_json(load_heads("attention"))
 
 
 def test_the_functions_are_mcp_tools(client: Client):
@@ -103,7 +135,7 @@ def test_the_functions_are_mcp_tools(client: Client):
             return tools, result.content[0].text
 
     tools, text = asyncio.run(call())
-    assert len(tools) == 6
+    assert len(tools) == 8
     assert json.loads(text) == [46, 47, 47, 1, 58, 46, 43, 56, 43]
 
 
@@ -132,6 +164,15 @@ def test_the_functions_are_mcp_tools(client: Client):
         ("attention", {"text": ""}, "nothing to look at"),
         ("attention", {"text": "a", "layer": 99}, "has layers 0 to"),
         ("attention", {"text": "a", "model": "bigram"}, "no attention"),
+        ("operate", {"edits": "9.1:silent"}, "There is no layer 9"),
+        ("operate", {"edits": "5.4:louder"}, "'5.4:louder' is no edit: write, for example"),
+        ("operate", {"edits": "1.1:silent " * 2_000}, "may have 10,000 characters"),
+        ("operate", {"edits": "1.1:silent", "model": "bigram"}, "no heads"),
+        ("operate", {"edits": "1.1:silent", "model": "../gpt"}, "is no edit"),
+        ("operate", {"edits": "1.1:silent", "model": "nobody"}, "no such model"),
+        ("heads", {"model": "bigram"}, "no heads"),
+        ("heads", {"model": "gpt/5.4:silent"}, "once it is kept"),
+        ("heads", {"model": "nobody"}, "no such model"),
         ("train", {"text": "short"}, "too short"),
         ("train", {"text": "ab" * 3000, "steps": 0}, "from 1 to 5,000 steps, not 0"),
         ("train", {"text": "ab" * 3000, "preset": "gpt-4"}, "no preset called 'gpt-4'"),

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from charlm import CharlmError, Corpus, checkpoints, cli, operate
 from charlm.models import AttentionConfig, AttentionLanguageModel, LanguageModel, build
-from charlm.surgery import heads, ranking
+from charlm.surgery import heads
 from charlm.surgery.atlas import MOST_BACK, Atlas, patterns, score, survey
 from charlm.surgery.edits import AverageHead, ScaleHead, all_average
 from charlm.surgery.heads import load_heads, measure, to_json
-from charlm.surgery.ranking import BLOCKS, excerpt, rank
+from charlm.surgery.ranking import rank
 from charlm.tokenizer import CharTokenizer
-from charlm.training.evaluation import bigram_counts, counted_bigram_loss
+from charlm.training import excerpt as excerpts
+from charlm.training.excerpt import BLOCKS, Excerpt, make_excerpt
 
 TEXT = """When forty winters shall besiege thy brow
 And dig deep trenches in thy beauty's field,
@@ -30,6 +31,11 @@ Will be a tattered weed, of small worth held.
 
 def ignore(done: float) -> None:
     """Progress that nobody follows."""
+
+
+@pytest.fixture
+def excerpt(trained: LanguageModel, corpus: Corpus) -> Excerpt:
+    return make_excerpt(corpus, trained, corpus.split(trained.tokenizer)[0])
 
 
 def targets_of(text: str, detector: str) -> dict[int, list[int]]:
@@ -155,24 +161,6 @@ def test_a_model_with_planted_heads():
     assert [name for name, _ in averaged.found(0, 0)] == ["even"]
 
 
-@pytest.mark.parametrize("length", [17, 40, 24 * 16, 24 * 16 + 1, 1000])
-def test_the_excerpt_is_spread_evenly(length: int):
-    x, y = excerpt(torch.arange(length), 16)
-    assert torch.equal(x + 1, y)
-    assert len(x) == min(BLOCKS, (length - 1) // 16)
-    starts = x[:, 0]
-    assert starts[0] == 0
-    assert len(starts.diff().unique()) <= 1 and (starts.diff() >= 16).all()
-    assert y[-1, -1] < length
-    if len(x) > 1:
-        assert length - 1 - starts[-1] < 2 * (starts[1] - starts[0])
-
-
-def test_a_text_that_is_too_short_for_a_block():
-    with pytest.raises(CharlmError, match="need 17 characters: this text has 16"):
-        excerpt(torch.arange(16), 16)
-
-
 @pytest.fixture(params=["gpt", "attention"])
 def model(request: pytest.FixtureRequest, tokenizer: CharTokenizer, trained: LanguageModel) -> LanguageModel:
     if request.param == "gpt":
@@ -185,14 +173,13 @@ def model(request: pytest.FixtureRequest, tokenizer: CharTokenizer, trained: Lan
 
 
 def test_the_ranking_is_what_operating_gives(
-    model: LanguageModel, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    model: LanguageModel, excerpt: Excerpt, monkeypatch: pytest.MonkeyPatch
 ):
     """In several pieces, the last of another size."""
-    monkeypatch.setattr(ranking, "CHARS_AT_ONCE", 5 * 16)
+    monkeypatch.setattr(excerpts, "CHARS_AT_ONCE", 5 * 16)
     done: list[float] = []
-    result = rank(model, corpus, done.append)
-    train, val = corpus.split(model.tokenizer)
-    x, y = excerpt(val, 16)
+    result = rank(model, excerpt, done.append)
+    x, y = excerpt.ids(model.tokenizer)
     assert len(x) % 5
 
     def loss(*edits) -> float:
@@ -207,14 +194,10 @@ def test_the_ranking_is_what_operating_gives(
             assert growth[0] == pytest.approx(loss(silent) - loss(), abs=1e-5)
             assert growth[1] == pytest.approx(loss(average) - loss(), abs=1e-5)
     assert done == sorted(done) and done[0] > 0 and done[-1] == pytest.approx(1)
-    counts = bigram_counts(train, model.config.vocab_size) + 1
-    pairs = [
-        counted_bigram_loss(counts, torch.stack(pair)) for pair in zip(x.flatten(), y.flatten(), strict=True)
-    ]
-    assert result.bigram == pytest.approx(sum(pairs) / len(pairs), abs=1e-5)
+    assert result.bigram == excerpt.bigram
 
 
-def test_what_progress_raises_ends_the_work(trained: LanguageModel, corpus: Corpus):
+def test_what_progress_raises_ends_the_work(trained: LanguageModel, excerpt: Excerpt):
     calls = []
 
     def stop(done: float) -> None:
@@ -222,35 +205,35 @@ def test_what_progress_raises_ends_the_work(trained: LanguageModel, corpus: Corp
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        rank(trained, corpus, stop)
+        rank(trained, excerpt, stop)
     assert len(calls) == 1
 
 
-def test_a_model_without_heads_has_none_to_measure(tokenizer: CharTokenizer, corpus: Corpus):
+def test_a_model_without_heads_has_none_to_measure(tokenizer: CharTokenizer, excerpt: Excerpt):
     bigram = build("bigram", tokenizer, {}, seed=1)
     with pytest.raises(CharlmError, match="no heads"):
-        measure(bigram, corpus, "test", ignore)
+        measure(bigram, excerpt, "test", ignore)
     with pytest.raises(CharlmError, match="no heads"):
         survey(bigram, torch.tensor([[1, 2]]))
 
 
 @pytest.fixture
-def kept(trained: LanguageModel, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def kept(trained: LanguageModel, excerpt: Excerpt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of a checkpoint that comes with charlm, whose name is “small”."""
     monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path)
     checkpoints.save(trained, {}, tmp_path / "small")
     path = tmp_path / "small" / heads.HEADS
-    path.write_text(json.dumps(to_json(measure(trained, corpus, "test", ignore))))
+    path.write_text(json.dumps(to_json(measure(trained, excerpt, "test", ignore))))
     return path
 
 
-def test_what_was_measured_is_kept_and_found(kept: Path, trained: LanguageModel, corpus: Corpus):
-    measured, found = measure(trained, corpus, "test", ignore), load_heads("small")
+def test_what_was_measured_is_kept_and_found(kept: Path, trained: LanguageModel, excerpt: Excerpt):
+    measured, found = measure(trained, excerpt, "test", ignore), load_heads("small")
     assert found is not None
     assert to_json(found) == to_json(measured)
     assert found.ranking.loss == pytest.approx(measured.ranking.loss, abs=1e-4)
     assert found.weights_sha256 == checkpoints.read_description(kept.parent)["weights_sha256"]
-    assert (found.data, found.data_sha256, found.block_size) == (corpus.name, corpus.sha256, 16)
+    assert (found.excerpt.data, found.excerpt.blocks) == (excerpt.data, excerpt.blocks)
 
 
 def test_what_is_missing_or_stale_is_not_found(kept: Path, trained: LanguageModel):
@@ -268,6 +251,7 @@ def test_what_is_missing_or_stale_is_not_found(kept: Path, trained: LanguageMode
         lambda value: value.pop("ranking"),
         lambda value: value.update(format="charlm heads 0"),
         lambda value: value.update(more=1),
+        lambda value: value["excerpt"].update(blocks=[]),
         lambda value: value["ranking"]["silent"].pop(),
         lambda value: value["ranking"].update(average="none"),
         lambda value: value["atlas"]["scores"].update(same=[[1, 2], [3, "4"]]),
@@ -293,8 +277,9 @@ def test_the_committed_files_belong_to_the_committed_weights(name: str):
         return
     assert found is not None
     assert found.command == f"python -m charlm heads {name} --json"
-    assert found.blocks == BLOCKS
-    assert found.data_sha256 == checkpoints.read_description(checkpoints.find(name))["record"]["data_sha256"]
+    model = checkpoints.load(name)
+    assert found.excerpt.data == model.record["data"]
+    assert len(found.excerpt.blocks) == BLOCKS and found.excerpt.fitted(model) == found.excerpt
 
 
 def test_the_commands(
@@ -318,3 +303,14 @@ def test_the_commands(
     assert len(ranked) == 4 and ranked == sorted(ranked, reverse=True)
     assert cli.main(["operate", "small", "9.1:silent", "--out", str(out)]) == 1
     assert "There is no layer 9" in capsys.readouterr().err
+
+
+def test_the_result_of_an_operation_does_not_overwrite_what_it_was_made_from(
+    kept: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    before = checkpoints.read_description(kept.parent)
+    monkeypatch.chdir(kept.parent)
+    for base, out in (("small", str(kept.parent)), (str(kept.parent), "../small"), ("small", ".")):
+        assert cli.main(["operate", base, "1.1:silent", "--out", out]) == 1
+        assert "holds the model that is changed: give another --out." in capsys.readouterr().err
+    assert checkpoints.read_description(kept.parent) == before

@@ -78,8 +78,8 @@ class Api:
         much the loss grows, in nats per character, if one head is silenced or made a plain average; the atlas
         how much of its weight lies where each pattern says. A model of your own is measured first, which
         takes some seconds or, for the largest, a minute."""
-        begun = self._service.submit(self._service.measure_heads, model)
-        yield to_json(await asyncio.wrap_future(await asyncio.wrap_future(begun)))
+        measuring = await asyncio.wrap_future(self._service.submit(self._service.measure_heads, model))
+        yield to_json(await asyncio.wrap_future(measuring))
 
     async def generate(
         self,
