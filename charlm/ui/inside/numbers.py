@@ -13,9 +13,17 @@ from charlm.models import GPT, LanguageModel
 from charlm.models.attention import SelfAttention
 from charlm.models.gpt import MLP, Block
 from charlm.models.trace import AttentionModel, trace
+from charlm.surgery import edits as surgery
 from charlm.ui.texts import readable
 
 TOP = 6
+MOST_CHANGES = 3
+"""How many changes of one part are told one by one."""
+SHOWN = 7
+"""Of how many characters at most the bars of several distributions tell,"""
+ALWAYS_SHOWN = 3
+"""and of how many even if they are unlikely in all of them."""
+UNLIKELY = 0.01
 
 
 def code(model: LanguageModel) -> str:
@@ -54,9 +62,9 @@ def story(model: LanguageModel) -> list[str]:
 
 def parts(model: LanguageModel, T: int) -> list[dict[str, Any]]:
     """The parts of `model` in the order a character meets them, each with its `name`, what it does,
-    the shape of what leaves it for B = 1, its parameters, whether it `adds` to what entered it, and whether
-    it is `read`: whether what leaves it has an entry in `lens`. The parameters of all parts sum to the
-    model's.
+    the shape of what leaves it for B = 1, its parameters, whether it `adds` to what entered it, whether
+    it is `read`: whether what leaves it has an entry in `lens`, and which `layer` it is, if it is one. The
+    parameters of all parts sum to the model's.
     """
     if isinstance(model, GPT):
         return [_characters(T), _embedding(model, T), *_blocks(model, T), _logits(model, T)]
@@ -73,6 +81,7 @@ def _part(
     *modules: nn.Module,
     adds: bool = False,
     read: bool = False,
+    layer: int | None = None,
 ) -> dict[str, Any]:
     parameters = sum(p.numel() for module in modules for p in module.parameters())
     return {
@@ -82,6 +91,7 @@ def _part(
         "parameters": parameters,
         "adds": adds,
         "read": read,
+        "layer": layer,
     }
 
 
@@ -98,7 +108,7 @@ def _heads(model: AttentionModel, T: int) -> list[dict[str, Any]]:
     shape, n_layer = (1, T, model.config.n_embd), model.config.n_layer
     does = f"{_describe_heads(model)} replace the row"
     return [
-        _part(f"Layer {i}", does, shape, layer, read=i == n_layer)
+        _part(f"Layer {i}", does, shape, layer, read=i == n_layer, layer=i)
         for i, layer in enumerate(model.layers, start=1)
     ]
 
@@ -110,7 +120,7 @@ def _blocks(model: GPT, T: int) -> list[dict[str, Any]]:
         f"then an MLP (RMSNorm, to {4 * C} channels, ReLU², back to {C}) adds to it"
     )
     return [
-        _part(f"Block {i}", does, (1, T, C), block, adds=True, read=True)
+        _part(f"Block {i}", does, (1, T, C), block, adds=True, read=True, layer=i)
         for i, block in enumerate(model.layers, start=1)
     ]
 
@@ -172,10 +182,77 @@ def guesses(model: LanguageModel, logits: list[Tensor]) -> list[list[dict[str, A
     return result
 
 
-def path(model: LanguageModel, T: int, logits: list[Tensor]) -> list[dict[str, Any]]:
-    """The `parts`, each that is read with its `guesses` from the `logits` of `lens`."""
+def path(
+    model: LanguageModel, T: int, logits: list[Tensor], before: list[Tensor] | None = None, edits: str = ""
+) -> list[dict[str, Any]]:
+    """The `parts`, each that is read with its `guesses` from the `logits` of `lens`; a layer with its
+    `switches`, and what `edits` `changes` of it, in words.
+
+    `before` are the logits of the model without `edits`: a part of which they make other guesses has a
+    `shift`, and what was `guessed` before.
+    """
     following = iter(guesses(model, logits))
-    return [part | {"guesses": next(following) if part["read"] else []} for part in parts(model, T)]
+    earlier = iter(zip(shifts(model, before, logits), guesses(model, before), strict=True) if before else ())
+    changes = changed(edits)
+    found = []
+    for part in parts(model, T):
+        shift, guessed = next(earlier, (None, [])) if part["read"] else (None, [])
+        found.append(
+            part
+            | {
+                "guesses": next(following) if part["read"] else [],
+                "shift": shift,
+                "guessed": guessed if shift else [],
+                "changes": changes.get(part["layer"], []),
+                "switches": switches(model, part["layer"], edits) if part["layer"] else [],
+            }
+        )
+    return found
+
+
+def shifts(model: LanguageModel, before: list[Tensor], after: list[Tensor]) -> list[dict[str, Any] | None]:
+    """For each entry of `lens`, the likeliest `char` before, with its probability `before` and `after`; None
+    where hardly anything moved: less than a thousandth of the probability, of all characters together."""
+    found: list[dict[str, Any] | None] = []
+    for old, new in zip(before, after, strict=True):
+        p, q = old.softmax(0), new.softmax(0)
+        best = int(p.argmax())
+        moved = ((p - q).abs().sum() / 2).item() >= 0.001
+        shift = {"char": model.tokenizer.vocab[best], "before": p[best].item(), "after": q[best].item()}
+        found.append(shift if moved else None)
+    return found
+
+
+def changed(edits: str) -> dict[int, list[str]]:
+    """By layer, what `edits` make of its parts, in words; of many, the first.
+
+    Raises `CharlmError` for what `surgery.edits.parse` cannot read.
+    """
+    found: dict[int, list[str]] = {}
+    for edit in surgery.merge(surgery.parse(edits)):
+        found.setdefault(edit.layer, []).append(_in_words(edit))
+    for words in found.values():
+        more = len(words) - MOST_CHANGES
+        if more > 0:
+            words[MOST_CHANGES:] = [f"{more} more"]
+    return found
+
+
+def _in_words(edit: surgery.Edit) -> str:
+    _, *part = edit.part.split(".")
+    name = {"attention": "attention", "mlp": "MLP"}.get(part[-1])
+    if name is None:
+        name = f"{'neuron' if len(part) > 1 else 'head'} {part[-1]}"
+    return f"{name} {edit.setting.replace('x', '×')}"
+
+
+def switches(model: LanguageModel, layer: int, edits: str) -> list[dict[str, Any]]:
+    """What can be switched off of a layer as a whole: its `name`, the `part` as an edit names it, and whether
+    it is `on` with `edits`."""
+    found = {edit.part: edit.setting for edit in surgery.parse(edits)}
+    names = {"attention": "attention"} | ({"MLP": "mlp"} if isinstance(model, GPT) else {})
+    parts = {name: f"{layer}.{part}" for name, part in names.items()}
+    return [{"name": name, "part": part, "on": found.get(part) != "off"} for name, part in parts.items()]
 
 
 def candidates(
@@ -190,3 +267,13 @@ def candidates(
         {"char": model.tokenizer.vocab[i], "before": before[i].item(), "after": after[i].item()}
         for i in order
     ]
+
+
+def distributions(model: LanguageModel, *probs: Tensor) -> list[dict[str, Any]]:
+    """The characters to which one of several distributions (vocab_size,) gives most, the likeliest first:
+    each `char` with its probability in every one, `ps`."""
+    stacked = torch.stack(probs)
+    most = stacked.amax(0)
+    ids = most.topk(min(SHOWN, len(most))).indices.tolist()
+    shown = [i for k, i in enumerate(ids) if k < ALWAYS_SHOWN or most[i] >= UNLIKELY]
+    return [{"char": model.tokenizer.vocab[i], "ps": stacked[:, i].tolist()} for i in shown]

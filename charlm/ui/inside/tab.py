@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
+from charlm.errors import CharlmError
 from charlm.service.limits import MAX_TEXT_CHARS, check_chars
-from charlm.service.operated import operated_name
-from charlm.ui.inside import numbers
+from charlm.service.operated import operated_name, split_name
+from charlm.ui.inside import comparing, neurons, numbers
 from charlm.ui.parts import (
     SILENT_EVENT,
     Page,
@@ -20,7 +22,7 @@ from charlm.ui.parts import (
     share,
     text_box,
 )
-from charlm.ui.surgery.panel import SurgeryPanel, edits_of, surgery_panel
+from charlm.ui.surgery.panel import SurgeryPanel, edits_of, operate_from, surgery_panel
 from charlm.ui.theme import view
 
 INTRO = """
@@ -52,32 +54,94 @@ def build(page: Page, tab: gr.Tab) -> SurgeryPanel:
             top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", elem_id="inside-p")
             drawn = view("inside/candidates_view", elem_id="inside-candidates")
     panel = surgery_panel(page, tab, text, model, edits, "inside-surgery")
+    neurons_shown = _neurons(page)
+    compared = _comparison(page)
     lines = code("")
     # How many characters of the text stand behind the one whose way is shown.
     behind = gr.Number(0, precision=0, visible="hidden", elem_id="inside-behind")
     share(tab, text)
-    moved = [tab.select, text.change, network.select]
+    moved = [tab.select, text.change, network.input]
     gr.on(moved, None, None, behind, js="() => [charlm.thread.behind()]", **SILENT_EVENT)
+    operate_from(network, edits)
+    operate_from(neurons_shown, edits)
 
     def compute(
         name: str, edits: str, text: str, behind: int, temperature: float, top_k: int, top_p: float
-    ) -> tuple[dict[str, Any], list[dict[str, Any]], str, list[str]]:
+    ) -> tuple[Any, ...]:
         check_chars("A text", text, MAX_TEXT_CHARS)
+        name, given = split_name(name)
+        edits = f"{given} {edits}".strip()
         m = page.service.get(operated_name(name, edits))
         read, logits, notes = numbers.lens(m, text, behind)
+        before = numbers.lens(page.service.get(name), text, behind)[1] if edits else None
         path = {
             "read": read,
             "place": numbers.place_of(read, behind),
             "came": numbers.came(m, read, behind, logits[-1]),
             "story": numbers.story(m),
-            "parts": numbers.path(m, len(read), logits),
+            "parts": numbers.path(m, len(read), logits, before, edits),
+            "changed": bool(edits),
             "total": m.parameter_count(),
             "vocab_size": m.config.vocab_size,
         }
         candidates = numbers.candidates(m, logits[-1], temperature, int(top_k) or None, top_p)
-        return path, candidates, numbers.code(m), notes
+        which = {"model": name, "edits": edits}
+        at_neurons = neurons.section(m) | which | {"text": read, "behind": behind}
+        return path, candidates, at_neurons, comparing.section(m) | which, numbers.code(m), notes
 
     inputs = [model, edits, text, behind, temperature, top_k, top_p]
     triggers = [tab.select, *(c.change for c in inputs)]
-    live(page, triggers, compute, inputs, [network, drawn, lines], notes, cleared=[{}, [], ""])
+    outputs = [network, drawn, neurons_shown, compared, lines]
+    live(page, triggers, compute, inputs, outputs, notes, cleared=[{}, [], {}, {}, ""])
     return panel
+
+
+def _neurons(page: Page) -> gr.HTML:
+    """The neurons of a block; the view asks for them with model, edits, text, behind, layer, neuron, held."""
+
+    def ask(asked: dict[str, Any]) -> dict[str, Any]:
+        edits, layer = asked["edits"], asked["layer"]
+        check_chars("A text", asked["text"], MAX_TEXT_CHARS)
+
+        def explain(edits: str, neuron: int | None, held: float | None) -> dict[str, Any]:
+            model = page.service.get(operated_name(asked["model"], edits))
+            return neurons.explain(model, asked["text"], asked["behind"], layer, neuron, held)
+
+        found = explain(edits, asked["neuron"], asked["held"])
+        off, chosen = neurons.switched_off(edits, layer), found["chosen"]["neuron"]
+        if chosen in off:
+            # What it did is known of the model in which it is on.
+            found = explain(neurons.without(edits, layer, chosen), chosen, 0)
+        return found | {"off": off, "mlp_off": neurons.is_mlp_off(edits, layer)}
+
+    def neurons_of(asked: dict[str, Any]) -> dict[str, Any]:
+        return _answer(page, ask, asked)
+
+    return view("inside/neurons_view", {}, elem_id="inside-neurons", server_functions=[neurons_of])
+
+
+def _comparison(page: Page) -> gr.HTML:
+    """Two texts; the view asks for them with model, edits, first and second, and maybe layer and position."""
+
+    def ask(asked: dict[str, Any]) -> dict[str, Any]:
+        model = page.service.get(operated_name(asked["model"], asked["edits"]))
+        if "layer" not in asked:
+            return comparing.compare(model, asked["first"], asked["second"])
+        return comparing.compare_cell(
+            model, asked["first"], asked["second"], asked["layer"], asked["position"]
+        )
+
+    def compare(asked: dict[str, Any]) -> dict[str, Any]:
+        return _answer(page, ask, asked)
+
+    return view("inside/patching_view", {}, elem_id="inside-patching", server_functions=[compare])
+
+
+def _answer(
+    page: Page, function: Callable[[dict[str, Any]], dict[str, Any]], asked: dict[str, Any]
+) -> dict[str, Any]:
+    """What a worker makes of what a view `asked`, or the `error`."""
+    try:
+        return page.service.compute(function, asked)
+    except CharlmError as error:
+        return {"error": str(error)}
