@@ -8,8 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 from browser import DESK, PHONE, open_tab, pick, watched_page
+from torch import Tensor
 
 import charlm
+from charlm import operate
+from charlm.surgery.heads import load_heads
+from charlm.ui.attention import known
 from charlm.ui.attention import numbers as attention
 from charlm.ui.parts import SPEECH
 
@@ -21,6 +25,7 @@ expect.set_options(timeout=30_000)
 Page = playwright.Page
 
 TEXT = "To be, or not\nto be"
+PLACE = 11
 
 
 @pytest.fixture
@@ -72,8 +77,8 @@ def test_a_head_that_means_something_is_open_and_heads_are_told_by_what_they_do(
     expect(page.locator("#attention .does")).to_contain_text(f"L{name}, on this text, {does}")
     tile = page.get_by_role("button", name=f"l{name}")
     expect(tile).to_have_attribute("aria-pressed", "true")
-    expect(tile).to_have_attribute("title", does)
-    expect(tile.locator("small")).to_have_text(f"one back {mean:.2f}")
+    expect(tile).to_have_attribute("title", re.compile(re.escape(f"on this text: {does}.")))
+    expect(tile.locator(".here")).to_have_text(f"here: one back {mean:.2f}")
     expect(page.locator('#attention .tile[aria-pressed="true"]')).to_have_count(1)
 
 
@@ -92,10 +97,16 @@ def test_the_text_is_one_stop_walked_by_arrows(page: Page):
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("Enter")
     expect(text.get_by_role("option", selected=True)).to_have_attribute("data-i", "17")
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("button", name="were missing")).to_be_focused()
-    page.keyboard.press("Tab")
-    assert focused(page) is not None and "-" in focused(page)
+    for stop in (
+        page.get_by_role("radio", name="Learned", exact=True),
+        page.get_by_role("slider", name="Strength"),
+        page.get_by_role("button", name="were missing"),
+        page.get_by_role("combobox", name="Order"),
+        page.get_by_role("combobox", name="Tint"),
+        page.locator("#attention .tile.chosen"),
+    ):
+        page.keyboard.press("Tab")
+        expect(stop).to_be_focused()
 
 
 def test_the_heads_are_one_stop_walked_by_arrows(page: Page):
@@ -159,7 +170,7 @@ def test_labels_do_not_run_together_and_what_is_cut_off_is_said(page: Page, size
 
 
 def test_every_picture_has_a_scale_and_a_sentence(page: Page):
-    scales = page.locator("#attention .scale")
+    scales = page.locator("#attention :is(.look, .panes) .scale")
     expect(scales).to_have_count(4)
     for scale in (scales.first, scales.last):
         assert re.findall(r"[\d.]+", scale.text_content()) == ["0", "0.01", "0.05", "0.25", "1"]
@@ -176,7 +187,7 @@ def test_every_picture_has_a_scale_and_a_sentence(page: Page):
 
 
 def test_what_is_said_is_true_of_the_model_on_the_screen(page: Page):
-    terms = page.locator("#attention dt")
+    terms = page.locator("#attention .principles dt")
     expect(terms).to_have_text(["Rotary positions", "QK-norm and gain"])
     expect(page.locator("#attention figcaption").first).to_have_text("scores q·k/√64")
     expect(page.locator("#attention .does")).to_contain_text("Its gain is")
@@ -189,7 +200,7 @@ def test_what_is_said_is_true_of_the_model_on_the_screen(page: Page):
 
 
 def test_headings_step_by_one(page: Page):
-    expect(page.locator("#attention h2")).to_have_count(3)
+    expect(page.locator("#attention h2")).to_have_count(4)
     assert page.locator("#attention :is(h1, h3, h4)").count() == 0
 
 
@@ -213,3 +224,150 @@ def test_on_a_phone_everything_can_be_tapped_and_the_page_scrolls(url: str, chro
     expect(say).to_contain_text("(9) looking at O (1)")
     expect(say).to_be_in_viewport(ratio=1)
     context.close()
+
+
+@pytest.fixture(scope="module")
+def operating(url: str, chromium: playwright.Browser) -> Iterator[Page]:
+    """Layer 5, head 4, on a text of which a character is pinned."""
+    with watched_page(chromium, reduced_motion="reduce") as page:
+        page.goto(f"{url}#attention")
+        show(page, TEXT)
+        page.locator('[data-head="4-3"]').click()
+        expect(page.locator("#attention h2").first).to_contain_text("Layer 5, head 4")
+        page.locator("#attention-chars .ch").nth(PLACE).click()
+        yield page
+
+
+def edits(page: Page) -> playwright.Locator:
+    return page.locator("#attention-edits textarea")
+
+
+def picture(tile: playwright.Locator) -> str:
+    return tile.locator("canvas").evaluate("canvas => canvas.toDataURL()")
+
+
+def looks(weights: Tensor) -> str:
+    """How the sentence on the pinned character begins."""
+    return (
+        f"o ({PLACE}) looks most at {TEXT[int(weights[PLACE].argmax())]} ({int(weights[PLACE].argmax())}): "
+    )
+
+
+def test_a_head_becomes_a_plain_average_and_what_comes_later_changes(operating: Page):
+    page, say = operating, operating.locator("#attention .say")
+    does, later = page.locator("#attention .does"), page.locator('[data-head="5-0"]')
+    learned = attention.explain(charlm.load("gpt"), TEXT)
+    changed = attention.explain(operate(charlm.load("gpt"), "5.4:average"), TEXT)
+    average = page.get_by_role("radio", name="Plain average")
+    average.check()
+    expect(does).to_contain_text("Layer 5, head 4, made a plain average, on this text, spreads evenly.")
+    expect(average).to_be_focused()
+    expect(say).to_have_text(f"o ({PLACE}) looks at all 12 alike: 0.083. The row sums to 1.000.")
+    tile = page.get_by_role("button", name="layer 5, head 4")
+    expect(tile).to_have_attribute("aria-pressed", "true")
+    expect(tile.locator("em")).to_have_text("plain average")
+    expect(page.locator("#attention .tile.changed")).to_have_count(1)
+    before, after = (attention.tiles(maps)["tiles"][21] for maps in (learned, changed))
+    assert before != after
+    pictures = [picture(later)]
+    for version, is_changed in (("learned", False), ("changed", True), ("learned", False)):
+        page.get_by_role("radio", name=f"as {version}").check()
+        expect(tile.locator("em")).to_be_visible(visible=is_changed)
+        pictures.append(picture(later))
+        if not is_changed:
+            expect(say).to_have_text(re.compile("^" + re.escape(looks(learned.weights[4, 3]))))
+            expect(does).not_to_contain_text("plain average")
+        expect(page.locator("#attention-chars .pinned")).to_have_attribute("data-i", str(PLACE))
+    expect(average).to_be_checked()
+    assert pictures[0] == pictures[2] != pictures[1] == pictures[3]
+
+
+def test_a_head_has_a_strength_and_is_taken_back(operating: Page):
+    page, strength = operating, operating.get_by_role("slider", name="Strength")
+    expect(strength).to_be_disabled()
+    page.get_by_role("radio", name="Silent").check()
+    expect(page.locator("#attention .does")).to_contain_text("silenced")
+    expect(edits(page)).to_have_value("5.4:silent")
+    expect(strength).to_have_value("0")
+    page.get_by_role("radio", name="Learned", exact=True).check()
+    expect(edits(page)).to_have_value("")
+    expect(page.get_by_role("radiogroup", name="Which model is shown")).to_be_hidden()
+    strength.focus()
+    page.keyboard.press("ArrowRight")
+    expect(edits(page)).to_have_value("5.4:x1.1")
+    expect(page.locator("#attention .does")).to_contain_text("multiplied by 1.1")
+    expect(page.locator("#attention .tile.changed em")).to_have_text("×1.1")
+    page.get_by_role("radio", name="Learned", exact=True).check()
+    expect(page.locator("#attention .tile.changed")).to_have_count(0)
+
+
+def test_one_weight_is_set_by_hand_and_taken_back(operating: Page):
+    page, say = operating, operating.locator("#attention .say")
+    cell = page.locator("#attention .cell")
+    learned = attention.explain(charlm.load("gpt"), TEXT).weights[4, 3]
+    expect(say).to_have_text(re.compile("^" + re.escape(looks(learned))))
+    column = int(learned[PLACE, : PLACE + 1].argmin())
+    cell.get_by_role("combobox", name="The one looked at").select_option(str(column))
+    expect(say).to_contain_text(f"weight {learned[PLACE, column]:.4f}")
+    cell.get_by_role("spinbutton", name="Weight").fill("0.9")
+    told = attention.with_weight(charlm.load("gpt"), TEXT, 4, 3, PLACE, column, 0.9)
+    values = [f"{100 * before:.1f} % → {100 * after:.1f} %" for _, before, after in told["guesses"]]
+    shown = cell.locator(".bar-value")
+    expect(shown).to_have_count(len(values))
+    assert shown.first.text_content().replace("\u00a0", " ") == values[0]
+    expect(cell.get_by_role("status")).to_contain_text(
+        f"With 0.90 in place of {learned[PLACE, column]:.2f} on"
+    )
+    expect(say).to_have_text(re.compile(r"as set by hand, looks most at .+: 0\.900, .* sums to 1\.000"))
+    assert edits(page).input_value() == ""
+    cell.get_by_role("button", name="As it was").click()
+    expect(shown).to_have_count(0)
+    expect(say).to_contain_text(f"weight {learned[PLACE, column]:.4f}")
+    page.locator("#attention-chars .ch").first.click()
+    expect(cell.get_by_role("status")).to_contain_text("sees only itself")
+    expect(cell.get_by_role("spinbutton", name="Weight")).to_be_disabled()
+
+
+def test_what_heads_are_worth_and_mostly_do(operating: Page):
+    page = operating
+    heads = load_heads("gpt")
+    ranking = heads.ranking
+    usual = page.locator("#attention .open-head .usual")
+    expect(usual).to_contain_text(heads.excerpt.description)
+    rise = ranking.silent[4][3]
+    expect(usual).to_contain_text(f"Without it the loss rises by {rise:.3f} to {ranking.loss + rise:.2f}")
+    expect(page.locator('[data-head="3-1"] .usual')).to_have_text(
+        f"mostly: {known.usual(heads.atlas, 3, 1)[1]}"
+    )
+    for order, by in (("silent", ranking.silent), ("previous", heads.atlas.scores["previous"])):
+        page.get_by_role("combobox", name="Order").select_option(order)
+        places = [(layer, head) for layer, row in enumerate(by) for head in range(len(row))]
+        best = max(places, key=lambda place: by[place[0]][place[1]])
+        expect(page.locator("#attention .heads .tile").first).to_have_attribute(
+            "data-head", "{}-{}".format(*best)
+        )
+        expect(page.locator("#attention .all-heads [role=status]")).to_contain_text(
+            f"layer {best[0] + 1}, head {best[1] + 1}, with {by[best[0]][best[1]]:.3f}"
+        )
+    page.get_by_role("combobox", name="Tint").select_option("previous")
+    tinted = page.locator("#attention .tile.tinted")
+    expect(tinted).to_have_count(24)
+    assert tinted.first.get_attribute("style") != tinted.last.get_attribute("style")
+    page.get_by_text("What the scores mean").click()
+    expect(page.locator("#attention details dt")).to_have_text([term for term, _ in known.definitions()])
+
+
+def test_the_heads_of_ones_own_model_are_measured_when_asked(operating: Page):
+    page = operating
+    pick(page, "attention-model", "One attention head")
+    expect(page.locator("#attention .tile")).to_have_count(2)
+    expect(page.locator("#attention .measuring")).to_be_hidden()
+    page.locator('[data-head="0-0"]').click()
+    page.get_by_role("radio", name="Silent").check()
+    page.get_by_role("button", name="Keep this model").press("Enter")
+    pick(page, "attention-model", "One attention head, without head 1·1")
+    expect(page.locator("#attention .tile .worths")).to_have_count(0)
+    page.get_by_role("button", name="Measure each head").click()
+    expect(page.locator("#attention .tile .worths")).to_have_count(1)
+    expect(page.locator("#attention .open-head .usual")).to_contain_text("Without it the loss hardly changes")
+    expect(page.locator("#attention .measuring")).to_be_hidden()

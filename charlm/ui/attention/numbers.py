@@ -16,21 +16,21 @@ from charlm.models.attention import SelfAttention, mask_future
 from charlm.models.gpt import CausalSelfAttention
 from charlm.models.rotary import angles, frequencies, rotate
 from charlm.models.trace import AttentionModel, Trace, trace
+from charlm.surgery.atlas import CLEAR, EVEN
+from charlm.surgery.hooks import AttentionCell, trace_with
 from charlm.ui.encoding import base64_of
 from charlm.ui.texts import readable
 
 TILE_SIZE = 48
 GUESSES = 3
+BARS = 5
+"""How many of the likeliest characters are shown before and after a weight is set."""
 AVERAGE = -1
 """The layer that stands for the average of all heads."""
 
 PLACES = {"itself": 0, "one character back": 1, "two characters back": 2, "three characters back": 3}
 """Where a head may look, by how far back that is."""
 FIRST = "the first character"
-CLEAR = 0.25
-"""The mean weight from which on a head is said to look at a place."""
-EVEN = 0.85
-"""The entropy from which on it is said to spread evenly, as a share of the most there can be."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,33 @@ def habits(weights: Tensor) -> list[tuple[str, float | None]]:
     """What each of the heads with `weights` (n, T, T) does on this text, with its mean weight on the place
     where it looks, if there is one.
 
-    The first row is left out, in which there is no choice.
+    The first row is left out, in which there is no choice. As in the atlas, a head looks at a place if its
+    weight there is clearly more than that of a head that spreads evenly.
     """
     n, T, _ = weights.shape
     if T == 1:
         return [("looks at itself", 1.0)] * n
+    rows = torch.arange(T, device=weights.device)
+    even = torch.ones_like(weights[0]).tril() / (rows[:, None] + 1)
+    looks = _mean_weights(torch.cat((weights, even[None])))
+    names = list(looks)
+    means = torch.stack(list(looks.values()))
+    chance = means[:, -1:]
+    clear, which = ((means[:, :-1] - chance) / (1 - chance)).max(0)
+    most = means.gather(0, which[None])[0]
+    evenness = (torch.special.entr(weights).sum(2)[:, 1:] / (rows[1:] + 1).log()).mean(1)
+    distance = (weights * (rows[:, None] - rows)).sum(2)[:, 1:].mean(1)
+    return [
+        _habit(names[place], weight, above, spread, far)
+        for place, weight, above, spread, far in zip(
+            *(values.tolist() for values in (which, most, clear, evenness, distance)), strict=True
+        )
+    ]
+
+
+def _mean_weights(weights: Tensor) -> dict[str, Tensor]:
+    """By place, the mean weight (n,) that heads with `weights` (n, T, T) put there."""
+    T = weights.shape[-1]
     looks = {
         place: weights.diagonal(-back, 1, 2)[:, 0 if back else 1 :].mean(1)
         for place, back in PLACES.items()
@@ -134,23 +156,15 @@ def habits(weights: Tensor) -> list[tuple[str, float | None]]:
     if len(PLACES) < T:
         # Only where the first character is none of the other places.
         looks[FIRST] = weights[:, len(PLACES) :, 0].mean(1)
-    names = list(looks)
-    most, which = torch.stack(list(looks.values())).max(0)
-    rows = torch.arange(T, device=weights.device)
-    evenness = (torch.special.entr(weights).sum(2)[:, 1:] / (rows[1:] + 1).log()).mean(1)
-    distance = (weights * (rows[:, None] - rows)).sum(2)[:, 1:].mean(1)
-    return [
-        _habit(names[place], weight, even, far)
-        for place, weight, even, far in zip(
-            which.tolist(), most.tolist(), evenness.tolist(), distance.tolist(), strict=True
-        )
-    ]
+    return looks
 
 
-def _habit(place: str, weight: float, even: float, distance: float) -> tuple[str, float | None]:
-    if even >= EVEN:
+def _habit(
+    place: str, weight: float, above: float, spread: float, distance: float
+) -> tuple[str, float | None]:
+    if spread >= EVEN:
         return "spreads evenly", None
-    if weight >= CLEAR:
+    if above >= CLEAR:
         return f"looks {place}" if place.endswith("back") else f"looks at {place}", weight
     return f"looks at several places, {distance:.0f} characters back on average", None
 
@@ -197,30 +211,57 @@ def _guess_and_loss(model: LanguageModel, ids: list[int], start: int) -> dict[st
     return {"guesses": guesses, "loss": losses.mean().item() if len(places) else None}
 
 
-def overview(name: str, model: LanguageModel, maps: AttentionMaps) -> dict[str, Any]:
-    """What the page draws at first: a small picture of every head, as bytes from 0 to 255, the average
-    before them, and what each does; and which head to open."""
-    n_layer, n_head, T, _ = maps.weights.shape
-    everything = torch.cat((maps.weights.mean((0, 1))[None], maps.weights.flatten(0, 1)))
-    does = habits(everything)
-    if T > TILE_SIZE:
-        # A tile shows the largest weight of each patch: an average would hide a thin line.
-        everything = torch.nn.functional.adaptive_max_pool2d(everything, TILE_SIZE)
+@torch.no_grad()
+def with_weight(
+    model: LanguageModel, text: str, layer: int, head: int, row: int, column: int, weight: float
+) -> dict[str, Any]:
+    """What becomes of the `row` of a head's map, (row + 1) float32 weights, if the one in `column` is set to
+    `weight`; and what `model` expects after that character `before` and `after`: the likeliest characters of
+    either as (character, probability before, probability after), the likeliest first.
+
+    All are numbered from 0. Raises `CharlmError` for a head or a character that is not there, or a weight
+    that is not from 0 to 1.
+    """
+    model = _attentive(model)
+    cell = AttentionCell(layer + 1, head + 1, row, column, weight)
+    idx = torch.tensor([model.tokenizer.encode(text)[: row + 1]])
+    run = trace_with(model, idx, [cell])
+    before, after = (
+        logits.softmax(-1) for logits in (model(idx)[0][0, -1], model.unembed(run.residual[-1])[0, -1])
+    )
+    most = min(BARS, len(before))
+    shown = {*before.topk(most).indices.tolist(), *after.topk(most).indices.tolist()}
+    guesses = [(model.tokenizer.vocab[c], before[c].item(), after[c].item()) for c in shown]
+    guesses.sort(key=lambda guess: -max(guess[1:]))
+    return {"row": base64_of(run.weights[layer, 0, head, row]), "guesses": guesses}
+
+
+def overview(model: LanguageModel, maps: AttentionMaps) -> dict[str, Any]:
+    """What the page draws at first, of heads as they were learned: the text, what goes into a score, and
+    which head to open."""
+    _, n_head, T, _ = maps.weights.shape
     return {
         "id": secrets.token_hex(8),
-        "model": name,
         "text": maps.text,
         "left_out": maps.left_out,
         "principles": principles(model),
         "opens": telling_head(maps.weights),
-        "does": does,
         "gains": gains(model),
         "head_size": model.config.head_size,
-        "n_layer": n_layer,
+        "n_layer": len(maps.weights),
         "n_head": n_head,
-        "tile_size": everything.shape[-1],
-        "tiles": [base64_of((255 * tile).round().to(torch.uint8)) for tile in everything],
+        "tile_size": min(T, TILE_SIZE),
     }
+
+
+def tiles(maps: AttentionMaps) -> dict[str, Any]:
+    """A small picture of every head, as bytes from 0 to 255, the average before them, and what each does."""
+    everything = torch.cat((maps.weights.mean((0, 1))[None], maps.weights.flatten(0, 1)))
+    does = habits(everything)
+    if len(maps.text) > TILE_SIZE:
+        # A tile shows the largest weight of each patch: an average would hide a thin line.
+        everything = torch.nn.functional.adaptive_max_pool2d(everything, TILE_SIZE)
+    return {"does": does, "tiles": [base64_of((255 * tile).round().to(torch.uint8)) for tile in everything]}
 
 
 def one_head(maps: AttentionMaps, layer: int, head: int) -> dict[str, str | None]:

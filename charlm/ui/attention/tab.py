@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from charlm.errors import CharlmError
+from charlm.models import LanguageModel
 from charlm.service.limits import MAX_TEXT_CHARS, check_chars
-from charlm.service.operated import operated_name
-from charlm.ui.attention import numbers
+from charlm.service.operated import operated_name, split_name
+from charlm.surgery.operate import edits_of as made_by
+from charlm.ui.attention import known, numbers
 from charlm.ui.attention.numbers import AttentionMaps
 from charlm.ui.parts import Page, code, intro, live, model_dropdown, notes_view, share, text_box
-from charlm.ui.surgery.panel import SurgeryPanel, edits_of, surgery_panel
+from charlm.ui.surgery.panel import SurgeryPanel, edits_of, operate_from, surgery_panel
 from charlm.ui.theme import view
 
 INTRO = """
 To guess what comes next, the model looks back at what came before, and for each character it decides anew
 where to look. What decides is called a [[head]]; each layer has one or several. Row *i* of a head's map says
 how much character *i* takes from each character: a row sums to one, and nothing lies above the diagonal,
-because nobody may look into the future. *Try:* click a character of the text, then open other heads.
+because nobody may look into the future. *Try:* click a character of the text, then open layer 5, head 4, and
+make it a plain average.
 """
+
+STOPPED = "The heads were not measured to the end: please try again."
 
 
 @dataclass(frozen=True)
@@ -60,19 +66,64 @@ def build(page: Page, tab: gr.Tab) -> AttentionTab:
 
     def without(asked: dict[str, Any]) -> dict[str, Any]:
         """What becomes of a text without one of its characters, for the view: model, text and i."""
+        return answer(numbers.without, asked, "i")
+
+    def with_weight(asked: dict[str, Any]) -> dict[str, Any]:
+        """What becomes of a text if one weight is set, for the view: model, text, layer, head, row, column
+        and weight."""
+        return answer(numbers.with_weight, asked, "layer", "head", "row", "column", "weight")
+
+    def answer(function: Callable[..., dict[str, Any]], asked: dict[str, Any], *names: str) -> dict[str, Any]:
         try:
             check_chars("A text", asked["text"], MAX_TEXT_CHARS)
             model = page.service.get(asked["model"])
-            return page.service.compute(numbers.without, model, asked["text"], asked["i"])
+            return page.service.compute(function, model, asked["text"], *(asked[name] for name in names))
         except CharlmError as error:
             return {"error": str(error)}
 
-    def compute(name: str, edits: str, text: str) -> tuple[dict[str, Any], str, list[str]]:
-        name = operated_name(name, edits)
-        maps, model = explain(name, text), page.service.get(name)
-        return numbers.overview(name, model, maps), numbers.code(model), maps.notes
+    def measure(asked: dict[str, Any]) -> dict[str, Any]:
+        """Begins to measure each head of a model, for the view."""
+        try:
+            page.service.excerpt(asked["model"])  # What is wrong with it is told at once.
+            page.service.measure_heads(asked["model"])
+        except CharlmError as error:
+            return {"error": str(error)}
+        return progress(asked["model"])
 
-    shown = view("attention/attention_view", elem_id="attention", server_functions=[head_maps, without])
+    def measured(asked: dict[str, Any]) -> dict[str, Any]:
+        """How far that is, for the view."""
+        found = progress(asked["model"])
+        return found if found["known"] or found["done"] is not None else {"error": STOPPED}
+
+    def progress(name: str) -> dict[str, Any]:
+        heads = page.service.heads(name)
+        return {"known": heads and known.describe(heads), "done": page.service.heads_progress(name)}
+
+    def settings(model: LanguageModel) -> dict[str, str]:
+        return {edit.part: edit.setting for edit in made_by(model)}
+
+    def compute(name: str, edits: str, text: str) -> tuple[dict[str, Any], str, list[str]]:
+        base, before = split_name(name)
+        changed = operated_name(base, f"{before} {edits}")
+        learned = explain(base, text)
+        maps = learned if changed == base else explain(changed, text)
+        model = page.service.get(changed)
+        value = numbers.overview(model, learned) | {
+            "base": base,
+            "made": settings(page.service.get(operated_name(base, before))),
+            "settings": settings(model),
+            "learned": {"model": base, **numbers.tiles(learned)},
+            "changed": {"model": changed, **numbers.tiles(maps)},
+            **progress(base),
+        }
+        return value, numbers.code(model), learned.notes
+
+    shown = view(
+        "attention/attention_view",
+        elem_id="attention",
+        server_functions=[head_maps, without, with_weight, measure, measured],
+    )
+    operate_from(shown, edits)
     panel = surgery_panel(page, tab, text, model, edits, "attention-surgery")
     lines = code("")
     share(tab, text)
