@@ -156,12 +156,13 @@ def _show_attention(generating: GenerateTab, attending: AttentionTab, tabs: gr.T
 WRITE_CHANGED = f"""(text, model, edits) => {{
     const base = model.split("/")[0];
     const prompt = [...text].slice(-{MAX_PROMPT_CHARS}).join("");
-    return [prompt, charlm.surgery.named(model, edits), base, {selecting("generate")}];
+    const changed = charlm.surgery.named(model, edits);
+    return [prompt, changed, base, charlm.surgery.seed(), {selecting("generate")}];
 }}"""
 
 
 def _write_changed(panel: SurgeryPanel, generating: GenerateTab, tabs: gr.Tabs) -> None:
     """Has the Generate tab write with the model that was changed on a panel, beside the one it was."""
-    outputs = [generating.prompt, generating.model, generating.rival, tabs]
+    outputs = [generating.prompt, generating.model, generating.rival, generating.seed, tabs]
     asked = panel.view.apply(None, [panel.text, panel.model, panel.edits], outputs, js=WRITE_CHANGED)
     asked.then(None, None, None, js="() => document.querySelector('#start').click()")

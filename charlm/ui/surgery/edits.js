@@ -2,6 +2,8 @@
 window.charlm.surgery = (() => {
   let wanted = {};
   let learned = {};
+  let seed = 0;
+  const owners = new Map(); // Of the edits in each box, the model.
 
   // By part, what becomes of it.
   const parse = (text) => new Map(text.split(" ").flatMap((edit) => (edit ? [edit.split(":")] : [])));
@@ -27,8 +29,15 @@ window.charlm.surgery = (() => {
     return all ? `${base}/${all}` : base;
   }
 
+  // What is left of the edits in a box if `model` is chosen. Gradio may tell twice of one choice.
+  const keptFor = (box, model, text) => (owners.get(box) === model ? text : "");
+
   return {
     parse,
+    keptFor,
+    belong: (box, model) => {
+      owners.set(box, model);
+    },
     named,
     change,
     neutral,
@@ -37,5 +46,10 @@ window.charlm.surgery = (() => {
       [wanted, learned] = [settings, made];
     },
     wanted: (text) => change(text, wanted, learned),
+    // With which seed another tab is to write, before "apply" is triggered.
+    goOn: (wantedSeed) => {
+      seed = wantedSeed;
+    },
+    seed: () => `${seed}`,
   };
 })();

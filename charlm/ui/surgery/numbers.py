@@ -24,6 +24,7 @@ from charlm.surgery.operate import edits_of
 from charlm.training.evaluation import logits_of
 from charlm.ui.texts import readable
 
+LEARNED = "Everything as it was learned."
 MOST_NAMED = 3
 """How many parts of a kind are named one by one."""
 
@@ -48,7 +49,7 @@ def describe(model: LanguageModel, before: str, edits: str) -> dict[str, Any]:
         "mlp": isinstance(model, GPT),
         "made": {edit.part: edit.setting for edit in made},
         "settings": {edit.part: edit.setting for edit in now},
-        "sentence": sentence(now, model.config.n_layer * model.config.n_head),
+        "sentence": sentence(now, model.config.n_layer * model.config.n_head) or LEARNED,
     }
 
 

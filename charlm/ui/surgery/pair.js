@@ -91,5 +91,5 @@ window.charlm.pair = () => {
 
   new IntersectionObserver(look).observe(node);
   tell();
-  return { node, want };
+  return { node, want, seed: () => seed };
 };

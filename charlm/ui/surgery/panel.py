@@ -3,6 +3,7 @@ and the way to a model of one's own."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,10 @@ class SurgeryPanel:
 def edits_of(model: gr.Dropdown, elem_id: str) -> gr.Textbox:
     """The edits that a tab makes of the chosen `model`, as text and out of sight: none of another one."""
     edits = gr.Textbox("", visible="hidden", elem_id=elem_id)
-    model.change(None, None, edits, js="() => ['']", **SILENT_EVENT)
+    owner = f"(model) => {{ charlm.surgery.belong({json.dumps(elem_id)}, model) }}"
+    kept = f"(model, edits) => [charlm.surgery.keptFor({json.dumps(elem_id)}, model, edits)]"
+    edits.change(None, model, None, js=owner, **SILENT_EVENT)
+    model.change(None, [model, edits], edits, js=kept, **SILENT_EVENT)
     return edits
 
 

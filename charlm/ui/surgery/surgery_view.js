@@ -13,7 +13,10 @@ const cost = el("p", { class: "cost" });
 const averageAll = button("All heads to plain averages", makeAverages);
 const asItWas = button("As it was", () => want(takenBack()));
 const keep = button("Keep this model", () => trigger("submit"));
-const write = button("Write with it →", () => trigger("apply"));
+const write = button("Write with it →", () => {
+  surgery.goOn(texts.seed());
+  trigger("apply");
+});
 const seeMore = button("See what it does ↓", () => {
   const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
   root.scrollIntoView({ block: "start", behavior });
@@ -96,6 +99,7 @@ const isChanged = () => Boolean(described?.changed) && described.changed !== des
 
 function showDescription(answer) {
   const isKnown = "n_layer" in answer;
+  root.inert = false;
   // What was shown before stays on the screen beside what is wrong with the edits.
   if (!isKnown && !(answer.error && asked.edits && root.firstChild)) {
     described = null;
@@ -103,7 +107,7 @@ function showDescription(answer) {
     texts.want(null);
     return;
   }
-  described = isKnown ? answer : { ...described, changed: null };
+  described = isKnown ? { ...answer, model: asked.model } : { ...described, changed: null };
   if (!root.firstChild) root.append(...parts);
   if (isKnown) board.show(answer, answer.settings);
   sentence.textContent = answer.error ?? (isChanged() ? answer.sentence : INVITATION);
@@ -140,10 +144,12 @@ function draw() {
   askDescription({ model: now.model, edits: now.edits });
 }
 
-// Turns the switches at once, and ends what is shown of the edits before.
-function foresee({ edits }) {
+// Turns the switches at once, and ends what is shown of the edits before. Those of another model wait until the
+// server has told of it.
+function foresee({ edits, model }) {
   if (!described) return;
-  board.show(described, { ...described.made, ...Object.fromEntries(surgery.parse(edits)) });
+  root.inert = described.model !== model;
+  if (!root.inert) board.show(described, { ...described.made, ...Object.fromEntries(surgery.parse(edits)) });
   cost.textContent = "Measuring …";
   texts.want(null);
 }

@@ -3,7 +3,6 @@
 window.charlm.switches = (want) => {
   const { el, many, walk, surgery } = window.charlm;
   const SETTINGS = ["learned", "average", "silent", "x0.5", "x2", "x3"];
-  const KINDS = ["button.attention", "select", "button.mlp"];
   const titleOf = (setting) => setting.replace(/^x/, "×");
   let shape = "";
 
@@ -68,7 +67,7 @@ window.charlm.switches = (want) => {
       el("thead", {}, el("tr", {}, el("td"), ...columns)),
       el("tbody", {}, ...Array.from({ length: n_layer }, (_, i) => row(i + 1))),
     );
-    for (const walked of walks) walked.begin(0);
+    walked.begin(0);
   }
 
   // Shows what has become of the parts: `settings`, by part.
@@ -102,6 +101,6 @@ window.charlm.switches = (want) => {
   const neuronsOff = (settings, mlp) =>
     Object.keys(settings).filter((part) => part.startsWith(`${mlp}.`)).length;
 
-  const walks = KINDS.map((selector) => walk(table, selector, () => {}));
+  const walked = walk(table, "[data-part]", () => {});
   return { node, show };
 };
