@@ -37,14 +37,20 @@ def run(*command: str, cwd: Path = ROOT) -> str:
 
 
 def test_the_library_example():
-    (code,) = (block for block in blocks("python") if "charlm.load" in block)
-    assert len(run(sys.executable, "-c", code)) == 200
+    writing, operating = (block for block in blocks("python") if "charlm.load" in block)
+    assert len(run(sys.executable, "-c", writing)) == 200
+    growth, text = run(sys.executable, "-c", operating).split("\n", 1)
+    assert f"grows by {growth} nats" in operating
+    assert len(text) == 200
 
 
-def test_the_client_example(url: str):
-    (code,) = (block for block in blocks("python") if "gradio_client" in block)
-    lines = run(sys.executable, "-c", code.replace(ADDRESS, url.rstrip("/")))
-    assert len(lines) > 100
+def test_the_client_examples(url: str):
+    writing, operating = (
+        block.replace(ADDRESS, url.rstrip("/")) for block in blocks("python") if "gradio_client" in block
+    )
+    assert len(run(sys.executable, "-c", writing)) > 100
+    (told,) = re.findall(r"# (gpt/.*)\n", operating)
+    assert told in run(sys.executable, "-c", operating).splitlines()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has another shell")
@@ -66,7 +72,7 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     text = tmp_path / "my-book.txt"
     text.write_text("the cat sat on the mat, and the dog sat beside it.\n" * 100)
     for line in commands:
-        words = shlex.split(line)
+        words = shlex.split(line.split(">")[0])
         what = words[words.index("charlm") + 1]
         if what == "train":
             preset = words[words.index("train") + 1]
@@ -74,7 +80,7 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
             if preset != "bigram":
                 words += ["--n-embd", "16", "--n-head", "2", "--block-size", "16"]
             words = [w for w in words if w != "--compile"]
-        elif what == "evaluate":
+        elif what in ("evaluate", "heads"):
             words += ["--data", str(text)]
         elif what == "bench" or (what in ("deploy", "push") and "--dry-run" not in words):
             words = [*words[: words.index(what) + 1], "--help"]

@@ -63,7 +63,7 @@ def to_json(heads: Heads) -> dict[str, Any]:
 def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_rounded(item) for item in value]
     return round(value, DIGITS) if isinstance(value, float) else value
 
