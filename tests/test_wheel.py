@@ -51,7 +51,7 @@ def test_the_trained_models_come_with_it(installed: Path):
 
 
 def test_what_is_known_of_their_heads_comes_with_it(installed: Path):
-    code = "from charlm.surgery.heads import load_heads; print(load_heads('gpt').block_size)"
+    code = "from charlm.surgery.heads import load_heads; print(load_heads('gpt').excerpt.block_size)"
     assert run(installed, sys.executable, "-c", code) == "256\n"
 
 

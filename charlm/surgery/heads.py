@@ -32,18 +32,6 @@ class Heads:
     ranking: Ranking
     atlas: Atlas
 
-    @property
-    def data(self) -> str:
-        return self.excerpt.data
-
-    @property
-    def blocks(self) -> int:
-        return len(self.excerpt.blocks)
-
-    @property
-    def block_size(self) -> int:
-        return self.excerpt.block_size
-
 
 def measure(model: LanguageModel, excerpt: Excerpt, command: str, progress: Callable[[float], None]) -> Heads:
     """The heads of `model`, in eval mode, on `excerpt`.
