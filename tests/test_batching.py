@@ -221,9 +221,9 @@ def test_an_idle_worker_goes_and_comes_back(batcher: Batcher, monkeypatch: pytes
 def test_an_idle_moment_leaves_the_weights_packed(batcher: Batcher, monkeypatch: pytest.MonkeyPatch):
     packed = []
 
-    def counting(model: LanguageModel, slots: int):
+    def counting(model: LanguageModel, slots: int, plain: bool):
         packed.append(model)
-        return runner_for(model, slots)
+        return runner_for(model, slots, plain)
 
     monkeypatch.setattr(batching, "runner_for", counting)
     for seed in (1, 2):

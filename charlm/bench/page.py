@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from statistics import mean, median
+from tempfile import TemporaryDirectory
+
+import httpx2
 
 from charlm import checkpoints
 from charlm.bench import generation, load
@@ -12,6 +15,17 @@ from charlm.bench.serving import CHROMIUM, serving
 from charlm.models import GPT
 from charlm.service.batching import Batcher
 
+ASKED = {
+    "prompt": "ROMEO:",
+    "model": "gpt",
+    "temperature": 0.8,
+    "top_k": 0,
+    "top_p": 1.0,
+    "length": 200,
+    "seed": 1,
+}
+SECONDS_TO_COMPILE = 20
+"""After which a start has left the compiled kernel on the disk."""
 ONE_LINE_APP = "import gradio, torch; gradio.Interface(lambda text: text, 'text', 'text').launch()"
 
 
@@ -24,7 +38,8 @@ def run(rounds: int = 3, visitors: int = 32, seconds: int = 60) -> str:
     decoder = [generation.visitors(batcher, model, visitors)[0]]
     writing = load.measure(visitors, seconds, [load.WATCH], in_browser=bool(CHROMIUM))
     decoder.append(generation.visitors(batcher, model, visitors)[0])
-    return "\n\n".join((machine(), start_up(rounds), load.report(writing), beside(writing, decoder)))
+    parts = (machine(), start_up(rounds), first_text(rounds), load.report(writing), beside(writing, decoder))
+    return "\n\n".join(parts)
 
 
 def beside(writing: load.Outcome, decoder: list[float]) -> str:
@@ -66,3 +81,29 @@ def start_up(rounds: int) -> str:
         ("memory, MB", *(f"{median(memory[n]):.0f}" for n in memory), f"{ratio(memory, *memory):.2f}"),
     ]
     return table(("start-up", "charlm app", "one-line app", "ratio"), rows)
+
+
+def first_text(rounds: int) -> str:
+    """How soon the first character comes once the page is up, on a machine that has never run charlm and on
+    one that has."""
+    with TemporaryDirectory() as kept:
+
+        def first(cache: str) -> float:
+            with serving("-m", "charlm", "app", NUMBA_CACHE_DIR=cache) as (url, _):
+                began = time.perf_counter()
+                with httpx2.stream("POST", f"{url}generate/write", json=ASKED, timeout=60) as answer:
+                    next(line for line in answer.iter_lines() if line.startswith("g"))
+                seconds = time.perf_counter() - began
+                time.sleep(SECONDS_TO_COMPILE)
+                return seconds
+
+        def new_machine() -> float:
+            with TemporaryDirectory() as cache:
+                return first(cache)
+
+        first(kept)
+        times = alternate({"new": new_machine, "known": lambda: first(kept)}, rounds)
+    rows = [
+        ("first character, s", *(f"{median(times[n]):.2f}" for n in times), f"{ratio(times, *times):.2f}")
+    ]
+    return table(("after the first page", "new machine", "second start", "ratio"), rows)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from abc import ABC, abstractmethod
+import platform
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from charlm.engine.plain import PlainRunner
+from charlm.engine.runner import Runner, Saved
 from charlm.models import GPT, AttentionLanguageModel, BigramLanguageModel, LanguageModel
 from charlm.models.rotary import frequencies
 
@@ -24,42 +27,28 @@ POOL = ThreadPoolExecutor(CORES, "charlm-engine")
 """The threads that share the texts of a step."""
 
 
-class Runner(ABC):
-    """Texts in numbered slots, the ones in use side by side from slot 0 on. Computes on the CPU, with a
-    copy of the weights as they were when it was made."""
-
-    @abstractmethod
-    def prefill(self, slot: int, ids: np.ndarray) -> np.ndarray:
-        """Begins the text of `slot` anew with ids (T,): logits (vocab_size,) of what comes next."""
-
-    @abstractmethod
-    def step(self, ids: np.ndarray) -> np.ndarray:
-        """Reads ids (n,), the next character of each text in slots 0 … n-1: logits (n, vocab_size)."""
-
-    @abstractmethod
-    def move(self, source: int, target: int) -> None:
-        """Puts the text of slot `source` into slot `target`, to fill a gap."""
-
-    @abstractmethod
-    def save(self, slot: int) -> Any:
-        """What `restore` needs to go on with the text of `slot` later, to the bit."""
-
-    @abstractmethod
-    def restore(self, slot: int, saved: Any) -> None:
-        """Puts a text that was saved into `slot`."""
-
-    @abstractmethod
-    def resize(self, slots: int) -> None:
-        """Makes room for more texts, or gives room back; the texts in slots 0 … slots-1 stay."""
-
-
-def runner_for(model: LanguageModel, slots: int = 1) -> Runner:
-    """What writes on with the weights of `model`, in up to `slots` texts at once."""
+def runner_for(model: LanguageModel, slots: int = 1, plain: bool = False) -> Runner:
+    """What writes on with the weights of `model`, in up to `slots` texts at once: with the kernel, or
+    with plain PyTorch if `plain` or if the kernel cannot run here."""
     if isinstance(model, BigramLanguageModel):
         return BigramRunner(model)
     if isinstance(model, AttentionLanguageModel | GPT):
-        return AttentionRunner(model, slots)
+        return PlainRunner(model, slots) if plain or not is_usable() else AttentionRunner(model, slots)
     raise TypeError(f"no runner for {type(model).__name__}")
+
+
+@functools.cache
+def is_usable() -> bool:
+    """Whether the kernel can run here: Numba is there, and the processor reads half precision."""
+    try:
+        from llvmlite import binding
+        from numba import config
+    except ImportError:
+        return False
+    if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686"):
+        return True
+    features = config.CPU_FEATURES
+    return "+f16c" in (binding.get_host_cpu_features().flatten() if features is None else features)
 
 
 class BigramRunner(Runner):
@@ -137,12 +126,27 @@ class AttentionRunner(Runner):
         for kept in (self._keys, self._values, self._lengths):
             kept[target] = kept[source]
 
-    def save(self, slot: int) -> tuple[Any, ...]:
-        return tuple(kept[slot].copy() for kept in (self._keys, self._values, self._lengths))
+    def save(self, slot: int) -> Saved:
+        keys = self._keys[slot].swapaxes(-1, -2)  # (n_layer, n_head, tiles, TILE, head_size)
+        values = self._values[slot].swapaxes(-2, -3)  # (n_layer, n_head, block_size, tiles, TILE)
+        (n_layer, n_head, T), head_size = values.shape[:3], keys.shape[-1]
+        return Saved(
+            keys.reshape(n_layer, n_head, -1, head_size)[:, :, :T].copy(),
+            values.reshape(n_layer, n_head, T, -1)[..., :head_size].copy(),
+            int(self._lengths[slot]),
+        )
 
-    def restore(self, slot: int, saved: tuple[Any, ...]) -> None:
-        for kept, old in zip((self._keys, self._values, self._lengths), saved, strict=True):
-            kept[slot] = old
+    def restore(self, slot: int, saved: Saved) -> None:
+        n_layer, n_head, T, head_size = saved.keys.shape
+        tiles, tile = self._keys.shape[3], self._keys.shape[-1]
+        keys = np.zeros((n_layer, n_head, tiles * tile, head_size), np.float32)
+        keys[:, :, :T] = saved.keys
+        self._keys[slot] = keys.reshape(n_layer, n_head, tiles, tile, head_size).swapaxes(-1, -2)
+        tiles = self._values.shape[3]
+        values = np.zeros((n_layer, n_head, T, tiles * tile), np.float32)
+        values[..., :head_size] = saved.values
+        self._values[slot] = values.reshape(n_layer, n_head, T, tiles, tile).swapaxes(-2, -3)
+        self._lengths[slot] = saved.length
 
     def resize(self, slots: int) -> None:
         self._keys, self._values, self._lengths = (

@@ -18,7 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from charlm.engine.decoding import Runner, runner_for
+from charlm.engine.compiling import Kernel
+from charlm.engine.decoding import runner_for
+from charlm.engine.plain import PlainRunner
+from charlm.engine.runner import Runner
 from charlm.engine.sampling import Sampler, SamplingOptions, Step
 from charlm.errors import CharlmError
 from charlm.models import LanguageModel
@@ -141,9 +144,13 @@ def _news(stream: Stream) -> News:
 
 
 class Batcher:
-    """One thread that writes any number of texts, with any number of models."""
+    """One thread that writes any number of texts, with any number of models.
 
-    def __init__(self) -> None:
+    It has its runners do without the `kernel` until that is ready, and waits for it where none is given.
+    """
+
+    def __init__(self, kernel: Kernel | None = None) -> None:
+        self._kernel = kernel
         self._groups: dict[LanguageModel, _Group] = {}
         self._waiting: list[Stream] = []
         """Who wants a place, the next first."""
@@ -253,7 +260,7 @@ class Batcher:
             with self._changed:
                 self._waiting.append(leaving)
         if stream.model not in self._groups:
-            self._groups[stream.model] = _Group(stream.model)
+            self._groups[stream.model] = _Group(stream.model, self._kernel)
         self._groups[stream.model].joining = stream
 
 
@@ -269,8 +276,8 @@ def _who_makes_way(active: list[Stream], places: Counter[str], stream: Stream) -
 class _Group:
     """The texts that are written with one model; `active[i]` has slot i of its runner."""
 
-    def __init__(self, model: LanguageModel):
-        self.model = model
+    def __init__(self, model: LanguageModel, kernel: Kernel | None):
+        self.model, self._kernel = model, kernel
         self.active: list[Stream] = []
         self.joining: Stream | None = None
         self.last_used = 0.0
@@ -286,9 +293,15 @@ class _Group:
 
     @property
     def runner(self) -> Runner:
-        """Made when first wanted, and kept while nobody writes: packing the weights takes its time."""
+        """Made when first wanted, and kept while nobody writes: packing the weights takes its time. Once the
+        kernel is ready, the texts go on with it."""
+        plain = self._kernel is not None and not self._kernel.ready
         if self._runner is None:
-            self._runner = runner_for(self.model, self._slots)
+            self._runner = runner_for(self.model, self._slots, plain)
+        elif isinstance(self._runner, PlainRunner) and not plain:
+            before, self._runner = self._runner, runner_for(self.model, self._slots)
+            for slot in range(len(self.active)):
+                self._runner.restore(slot, before.save(slot))
         return self._runner
 
     def step(self) -> None:

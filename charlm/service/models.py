@@ -26,6 +26,7 @@ import torch
 
 from charlm import checkpoints, hub
 from charlm.corpus import TINY_SHAKESPEARE
+from charlm.engine.compiling import Kernel
 from charlm.engine.decoding import CORES
 from charlm.engine.sampling import SamplingOptions, prompt_ids
 from charlm.errors import CharlmError
@@ -88,7 +89,8 @@ class ModelService:
         self.visitors = Visitors()
         self.runs = TrainingRuns(self.visitors)
         self.runs.on_trained(self._add_trained)
-        self._batcher = Batcher()
+        self._kernel = Kernel()
+        self._batcher = Batcher(self._kernel)
         self._workers = ThreadPoolExecutor(CORES, "charlm-worker")
         self._shared = _shared_models()
         self._models: dict[str, Future[LanguageModel]] = {}
@@ -235,11 +237,10 @@ class ModelService:
         return self._batcher.submit(model, prompt_ids(model.tokenizer, prompt), options, client)
 
     def warm_up(self) -> None:
-        """Has the best model loaded and its kernel compiled, which takes seconds at the first start,
-        while a visitor still reads the page."""
-        name = self.names()[0]
-        if name not in self._models:
-            self.stream(name, "", SamplingOptions(max_new_chars=1))
+        """Begins to load the best model and to have the kernel compiled, which takes seconds on a new
+        machine."""
+        self._kernel.prepare()
+        self.submit(self.get, self.names()[0])
 
     def add_zip(self, visitor: str, title: str, path: Path) -> str:
         """Makes the model in the zip file at `path` the `visitor`'s own and returns its name.

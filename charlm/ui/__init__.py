@@ -60,6 +60,7 @@ who waits his place in the line."""
 def run() -> None:
     """Serves the page until the process is told to end. Raises `CharlmError` if that is impossible."""
     service = ModelService()
+    service.warm_up()
     serve(build_app(service), GenerateRoutes(service).routes)
 
 
@@ -81,7 +82,6 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
         with gr.Tabs(overflow_behavior="wrap") as tabs:
             generating, attending, panels = _build_tabs(page, tabs, timer)
         Api(service).register()
-        app.load(lambda: service.compute(service.warm_up), None, None, **SILENT_EVENT)
         _welcome(page)
         _remember_settings(app, kept)
         _show_attention(generating, attending, tabs)

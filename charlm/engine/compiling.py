@@ -1,0 +1,80 @@
+"""Having the kernel compiled while nobody waits for it.
+
+A compiler keeps other threads from their work, and one that meets a processor which it does not know may end
+its process. So a process of its own compiles first, and leaves the machine code on the disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from charlm.engine.decoding import AttentionRunner, is_usable
+from charlm.models import GPT, AttentionLanguageModel
+from charlm.models.attention import AttentionConfig
+from charlm.models.gpt import GPTConfig
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+COMMAND = [sys.executable, "-c", f"from {__name__} import compile_kernel; compile_kernel()"]
+
+log = logging.getLogger(__name__)
+
+
+class Kernel:
+    """Whether the kernel may be used already."""
+
+    def __init__(self) -> None:
+        self.ready = False
+        self._begun = False
+        self._lock = threading.Lock()
+
+    def prepare(self) -> None:
+        """Begins to compile it, in the background, if nobody has yet."""
+        with self._lock:
+            begun, self._begun = self._begun, True
+        if not begun:
+            threading.Thread(target=self._prepare, daemon=True, name="charlm-kernel").start()
+
+    def _prepare(self) -> None:
+        try:
+            complaint = _compile_elsewhere()
+            if complaint is None and is_usable():
+                compile_kernel()
+                self.ready = True
+            else:
+                log.warning("Texts are written without the kernel. %s", complaint or "It cannot run here.")
+        except Exception:
+            log.exception("Texts are written without the kernel")
+
+
+def _compile_elsewhere() -> str | None:
+    """Compiles it in a process that gives way to all others. Returns what that said if it failed."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    process = subprocess.Popen(
+        COMMAND,
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, process.pid, 10)
+    said = process.communicate()[1].strip()
+    return said[-300:] or f"The compiler ended with {process.returncode}." if process.returncode else None
+
+
+def compile_kernel() -> None:
+    """Compiles it for both kinds of models, or loads what an earlier process has left. Nothing, where it
+    cannot run."""
+    if not is_usable():
+        return
+    heads = AttentionLanguageModel(AttentionConfig(2, block_size=2, n_embd=2))
+    gpt = GPT(GPTConfig(2, block_size=2, n_layer=1, n_head=1, n_embd=2))
+    for model in (heads, gpt):
+        AttentionRunner(model, 1).prefill(0, np.zeros(1, np.int64))
