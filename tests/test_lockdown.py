@@ -181,3 +181,17 @@ def test_a_page_elsewhere_cannot_call(url: str):
 def test_only_what_programs_need_is_on_the_api_page(url: str):
     named = Client(url, verbose=False).view_api(return_format="dict")["named_endpoints"]
     assert len(named) == 6
+
+
+def test_the_page_is_compressed_and_a_text_is_not_held_back(url: str):
+    gzip = {"Accept-Encoding": "gzip"}
+    for path in ("", "config"):
+        with httpx.stream("GET", f"{url}{path}", headers=gzip) as answer:
+            sent = sum(map(len, answer.iter_raw()))
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert sent < len(httpx.get(f"{url}{path}", headers={"Accept-Encoding": "identity"}).content) / 3
+    asked = {"prompt": "A", "model": "gpt", "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    with httpx.stream(
+        "POST", f"{url}generate/write", json=asked | {"length": 5, "seed": 1}, headers=gzip
+    ) as answer:
+        assert "Content-Encoding" not in answer.headers and len(list(answer.iter_lines())) >= 3

@@ -27,6 +27,7 @@ from charlm.errors import CharlmError
 from charlm.service.limits import MAX_FILE_BYTES
 from charlm.ui import theme
 from charlm.ui.calls import Calls
+from charlm.ui.compression import Compression
 from charlm.ui.connections import Connections, max_connections
 from charlm.ui.guard import Guard
 from charlm.ui.hosts import Hosts, is_loopback
@@ -127,7 +128,7 @@ def _guarded(app: gr.Blocks, routes: Sequence[Route], host: str, port: int) -> C
     # Gradio lets a visitor name any file of the machine until an app was launched; one that is mounted
     # never is.
     app.has_launched = True
-    guarded: ASGIApp = Guard(page)
+    guarded: ASGIApp = Guard(Compression(page))
     if is_loopback(host):
         guarded = Hosts(guarded)
     trusted = PRIVATE_NETWORKS if "SPACE_ID" in os.environ else "127.0.0.1,::1"
