@@ -46,5 +46,8 @@ window.charlm.attending = (() => {
     };
   }
 
-  return { STEPS, shade, tint, signed, keyOf, nameOf, settingOf, inWords, choice };
+  // What the server answers, or an error.
+  const answered = (asked) => asked.catch(() => ({ error: "The server did not answer: please try again." }));
+
+  return { answered, STEPS, shade, tint, signed, keyOf, nameOf, settingOf, inWords, choice };
 })();

@@ -1,7 +1,7 @@
 // The text with arcs from the pinned character to those it looks at; the open head, with what becomes of it; small
 // multiples of every head; and the open head as scores → mask → softmax, of which one weight can be set. All linked.
 const { el, glyphs, count, percent, floats, scale, thread, surgery, attending } = window.charlm;
-const { STEPS, tint, signed, keyOf, nameOf, settingOf } = attending;
+const { answered, STEPS, tint, signed, keyOf, nameOf, settingOf } = attending;
 const root = element.querySelector(".attention_view");
 const PHRASES = { average: "made a plain average", silent: "silenced", off: "silenced with its whole layer" };
 const ALIKE = 1e-5;
@@ -49,8 +49,8 @@ const tiles = window.charlm.headTiles((layer, head) => {
   openHead(layer, head);
 });
 const measuring = window.charlm.headMeasuring({
-  begin: () => server.measure({ model: v.base }),
-  look: () => server.measured({ model: v.base }),
+  begin: () => answered(server.measure({ model: v.base })),
+  look: () => answered(server.measured({ model: v.base })),
   finish: (found) => {
     v.known = found;
     measuring.show(false, null);
@@ -69,7 +69,8 @@ const maps = window.charlm.headMaps({
 const cell = window.charlm.cellEditor({
   ask: ({ row, column, weight }) => {
     const [layer, head] = chosen;
-    return server.with_weight({ model: v[version].model, text: v.text, layer, head, row, column, weight });
+    const { model } = v[version];
+    return answered(server.with_weight({ model, text: v.text, layer, head, row, column, weight }));
   },
   changed: setRow,
   pointAt: (j) => {
@@ -114,7 +115,7 @@ async function numbersOf(model, layer, head) {
   const { id, text } = v;
   const key = `${model} ${layer} ${head}`;
   if (known.has(key)) return known.get(key);
-  const answer = await server.head_maps({ model, text, layer, head });
+  const answer = await answered(server.head_maps({ model, text, layer, head }));
   const numbers = answer.error
     ? answer
     : { weights: floats(answer.weights), scores: answer.scores && floats(answer.scores) };
@@ -238,7 +239,7 @@ async function leaveOut() {
   const { id, text } = v;
   const { i } = pinned;
   const { model } = v[version];
-  const answer = await server.without({ model, text, i });
+  const answer = await answered(server.without({ model, text, i }));
   if (id !== v?.id || i !== pinned.i) return;
   if (answer.error) {
     missing.textContent = answer.error;

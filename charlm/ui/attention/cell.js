@@ -65,10 +65,10 @@ window.charlm.cellEditor = ({ ask, changed, pointAt }) => {
     if (i === 0) told.textContent = "The first character sees only itself: its weight is 1.";
   }
 
+  // In words where there is a word: a list can be read aloud.
   function option(char, t, weight) {
-    const sign = glyph(char);
-    const text = `${typeof sign === "string" ? sign : sign.textContent} (${t}): ${weight.toFixed(3)}`;
-    return el("option", { value: t, text, "aria-label": `${spoken(char)}, ${t}: ${weight.toFixed(3)}` });
+    const sign = spoken(char) === char ? glyph(char) : spoken(char);
+    return el("option", { value: t, text: `${sign.textContent ?? sign} (${t}): ${weight.toFixed(3)}` });
   }
 
   function showWeight(weight) {
@@ -111,7 +111,7 @@ window.charlm.cellEditor = ({ ask, changed, pointAt }) => {
       const [mine, weight] = [at, wanted];
       wanted = null;
       const answer = await ask({ row: mine.i, column: +column.value, weight });
-      if (mine === at && answer) take(answer, weight);
+      if (mine === at) take(answer, weight);
     }
     asking = false;
   }
