@@ -158,6 +158,21 @@ def test_the_board_follows_edits_from_elsewhere_and_tells_of_bad_ones(page: Page
     expect(edits_in(page)).to_have_value("")
 
 
+def test_what_is_changed_stays_in_sight_above_the_board(page: Page):
+    bar = panel(page).locator(".operation-bar")
+    expect(bar).not_to_be_in_viewport()
+    set_edits(page, "5.4:silent")
+    expect(sentence(page)).to_have_text("Without head 5·4.")
+    expect(bar).to_be_in_viewport(ratio=1)
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    expect(bar).not_to_have_class(re.compile("floating"))
+    page.evaluate("scrollTo(0, 100)")
+    button(page, "See what it does ↓").click()
+    expect(page.get_by_role("switch", name="Attention of layer 1")).to_be_focused()
+    expect(panel(page).locator("h2")).to_be_in_viewport()
+    expect(button(page, "See what it does ↓")).to_be_hidden()
+
+
 def test_where_it_hurts_and_what_both_models_write(page: Page, gpt: LanguageModel, averaged: LanguageModel):
     button(page, "All heads to plain averages").click()
     ids = gpt.tokenizer.encode(TEXT)

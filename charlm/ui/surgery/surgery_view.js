@@ -20,6 +20,7 @@ const write = button("Write with it →", () => {
 const seeMore = button("See what it does ↓", () => {
   const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
   root.scrollIntoView({ block: "start", behavior });
+  root.querySelector('[data-part][tabindex="0"]').focus({ preventScroll: true });
 });
 seeMore.classList.add("more");
 averageAll.classList.add("all");
@@ -119,6 +120,7 @@ function showEffects() {
   asItWas.disabled = !asked.edits;
   for (const node of [effects, texts.node, keep, write, cost]) node.hidden = !changed;
   bar.classList.toggle("changed", changed);
+  float();
   if (!changed) {
     askEffect(null);
     askLoss(null);
@@ -154,10 +156,19 @@ function foresee({ edits, model }) {
   texts.want(null);
 }
 
-// As long as the panel lies below the window, its bar stays in sight.
-new IntersectionObserver((entries) => {
-  const { isIntersecting, boundingClientRect } = entries.at(-1);
-  bar.classList.toggle("floating", !isIntersecting && boundingClientRect.top > 0);
-}).observe(place);
+// As long as the panel lies below the window, its bar stays in sight, and what has the focus above it.
+let below = false;
+function float() {
+  bar.classList.toggle("floating", below && isChanged());
+  const covers = getComputedStyle(bar).position === "fixed" && bar.checkVisibility();
+  document.documentElement.style.scrollPaddingBottom = covers ? `${bar.offsetHeight + 16}px` : "";
+}
+new IntersectionObserver(
+  (entries) => {
+    below = !entries.at(-1).isIntersecting;
+    float();
+  },
+  { rootMargin: "1000000px 0px 0px" },
+).observe(place);
 watch("value", draw);
 draw();
