@@ -55,8 +55,10 @@ function push({ char, by }) {
   return el("span", { class: by < 0 ? "down" : "up" }, glyphs(char), `\u00a0${signed(by)}`);
 }
 
+const isSwitchedOff = (n) => shown.mlp_off || shown.off.includes(n);
+
 function row(entry, most) {
-  const isOff = shown.off.includes(entry.neuron);
+  const isOff = isSwitchedOff(entry.neuron);
   const kind = isOff ? "cut" : entry.neuron === shown.chosen.neuron ? "chosen" : "";
   const node = bar({
     label: count(entry.neuron),
@@ -89,7 +91,7 @@ function tellNeuron({ neuron, value, up, down }) {
     say.textContent = `Neuron ${neuron} found nothing here: ReLU² makes its value 0, and it pushes nothing.`;
     return;
   }
-  if (shown.off.includes(neuron)) {
+  if (isSwitchedOff(neuron)) {
     say.textContent = `Neuron ${neuron} found ${found} here; it is switched off, so it pushes nothing.`;
     return;
   }
