@@ -480,6 +480,7 @@ def test_a_changed_model_is_asked_for_by_a_name_that_says_how(service: ModelServ
     name = operated_name("gpt", f" {EDITS}  ")
     assert (name, split_name(name)) == (f"gpt/{EDITS}", ("gpt", EDITS))
     assert operated_name("gpt", " ") == "gpt"
+    assert operated_name("gpt/5.4:silent", "6.mlp:off ") == name and operated_name(name, "") == name
     changed = service.get(name)
     assert service.get(name) is changed and service.get("gpt") is not changed
     expected = operate(service.get("gpt"), EDITS)

@@ -14,13 +14,15 @@ SEPARATOR = "/"
 
 
 def operated_name(name: str, edits: str) -> str:
-    """The name of the model called `name` with `edits`, as `surgery.edits.parse` reads them."""
-    edits = " ".join(edits.split())
+    """The name of the model called `name` with `edits`, as `surgery.edits.parse` reads them, after those that
+    it has already."""
+    name, before = split_name(name)
+    edits = " ".join((*before.split(), *edits.split()))
     return f"{name}{SEPARATOR}{edits}" if edits else name
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """What `operated_name` was made from."""
+    """A name without its edits, and these."""
     name, _, edits = name.partition(SEPARATOR)
     return name, edits
 

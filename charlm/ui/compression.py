@@ -6,8 +6,8 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 PATHS = {"/", "/config"}
-"""The page and what it is made from. Gradio's own scripts come compressed already; texts come in small pieces,
-which a compressor would hold back."""
+"""The page and what it is made from. Gradio's scripts come compressed; texts come in small pieces, which a
+compressor would hold back."""
 LEVEL = 4
 """Of 1 to 9: beyond, a few bytes less take twice as long."""
 
