@@ -187,9 +187,7 @@ class ModelService:
     def heads(self, name: str) -> Heads | None:
         """What is known of the heads of the model called `name`: of one that comes with charlm, or that was
         measured here. None for any other, and for a changed one that is not kept."""
-        with self._lock:
-            own = name in self._own
-        return self._heads.find(name) or (None if own else load_heads(name))
+        return self._heads.find(name) or load_heads(name)
 
     def measure_heads(self, name: str) -> Future[Heads]:
         """Begins to measure the heads of the model called `name` in the background, if they are not known.

@@ -77,7 +77,7 @@ class Api:
         """What each head of a model is worth and what it looks at, by layer and head. The ranking has by how
         much the loss grows, in nats per character, if one head is silenced or made a plain average; the atlas
         how much of its weight lies where each pattern says. A model of your own is measured first, which
-        takes some seconds or, for the largest, a minute."""
+        takes some seconds or, for the largest, over a minute."""
         measuring = await asyncio.wrap_future(self._service.submit(self._service.measure_heads, model))
         yield to_json(await asyncio.wrap_future(measuring))
 
