@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi, ModelCard, ModelCardData
 
@@ -12,6 +13,8 @@ from charlm import checkpoints
 from charlm.engine.sampling import stream
 from charlm.errors import CharlmError
 from charlm.hub import check_repo_id, translated_errors
+from charlm.surgery.edits import text_of
+from charlm.surgery.operate import edits_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SPACE_FILES = ["app.py", "README.md", "LICENSE", "requirements.txt"]
@@ -57,11 +60,13 @@ def model_card(name: str, target: str) -> str:
     facts = {
         "Parameters": f"{model.parameter_count():,}",
         "Trained on": f"{record.get('data', 'unknown')} (sha256 `{record.get('data_sha256', 'unknown')}`)",
-        "Validation loss": f"{record.get('val_loss', float('nan')):.4f} nats per character",
-        "Training loss": f"{record.get('train_loss', float('nan')):.4f} nats per character",
+        "Validation loss": _nats(record.get("val_loss")),
+        "Training loss": _nats(record.get("train_loss")),
         "Steps": f"{record.get('steps', 'unknown')}",
         "Made by": f"`{record.get('command', 'unknown')}`",
     }
+    if edits := edits_of(model):
+        facts["Changed since"] = f"`{text_of(edits)}`"
     data = ModelCardData(
         license="mit", library_name="charlm", pipeline_tag="text-generation", tags=["charlm"]
     )
@@ -76,6 +81,11 @@ def model_card(name: str, target: str) -> str:
             + "".join(f"    {line}\n" for line in text.splitlines())
         )
     )
+
+
+def _nats(loss: Any) -> str:
+    """A loss of a record, which a model that was changed since has not."""
+    return f"{loss:.4f} nats per character" if isinstance(loss, float) else "unknown"
 
 
 def space_files() -> list[str]:

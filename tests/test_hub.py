@@ -182,6 +182,13 @@ def kept(service: ModelService) -> set[Path]:
     return {path for folder in folders for path in folder.rglob("*")}
 
 
+def test_the_card_of_a_changed_model_says_so(trained: LanguageModel, tmp_path: Path):
+    changed = charlm.operate(trained, "1.1:silent")
+    checkpoints.save(changed, changed.record | {"val_loss": None}, tmp_path)
+    card = publish.model_card(str(tmp_path), "ann/changed")
+    assert "| Validation loss | unknown |" in card and "| Changed since | `1.1:silent` |" in card
+
+
 @pytest.mark.thorough
 def test_deploy(hub: HubServer, token: None):
     files = publish.space_files()

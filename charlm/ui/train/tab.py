@@ -10,6 +10,7 @@ import gradio as gr
 
 from charlm.errors import CharlmError
 from charlm.service.limits import MAX_CALL_BYTES, MAX_NAME_CHARS, SIZE_LIMITS, TRAINABLE
+from charlm.training.excerpt import MAX_CHARS
 from charlm.training.presets import PRESETS
 from charlm.ui.parts import Page, intro, notes_view
 from charlm.ui.theme import view
@@ -220,6 +221,9 @@ class TrainTab:
         return [gr.Timer(active=run.active), now, progress, history, models]
 
     def _lay_out_download(self) -> None:
+        gr.Markdown(
+            f"A model's zip holds up to {MAX_CHARS:,} characters of its text, by which changes are measured."
+        )
         pack = gr.Button("Prepare the download", size="sm", elem_id="train-pack")
         download = gr.DownloadButton("Download the zip", visible=False, size="sm", elem_id="train-download")
 
