@@ -95,11 +95,15 @@ def test_changes_are_told_in_words(model: GPT, no_mlp: LanguageModel):
 
 def test_a_distribution_tells_of_what_is_likely_in_any(model: GPT):
     first, second = torch.zeros(2, model.config.vocab_size)
-    first[3], first[5], second[7], second[5] = 0.9, 0.1, 0.995, 0.005
+    first[[3, 5, 9, 11]] = torch.tensor([0.5, 0.475, 0.02, 0.005])
+    second[7] = 1.0
     rows = numbers.distributions(model, first, second)
     vocab = model.tokenizer.vocab
-    assert [row["char"] for row in rows] == [vocab[7], vocab[3], vocab[5]]
-    assert rows[1]["ps"] == [pytest.approx(0.9), 0]
+    assert [row["char"] for row in rows] == [vocab[7], vocab[3], vocab[5], vocab[9]]
+    assert rows[1]["ps"] == [0.5, 0]
+    sure = torch.zeros(model.config.vocab_size)
+    sure[3] = 1
+    assert len(numbers.distributions(model, sure)) == numbers.ALWAYS_SHOWN
 
 
 @pytest.mark.parametrize("layer", [1, 2])
