@@ -183,6 +183,7 @@ def test_in_a_thread(train_command: list[str], tmp_path: Path, here):
         assert threads.submit(here, *command).result().returncode == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(os.name == "nt", reason="needs a shell")
 def test_an_output_that_was_closed():
     shell = f"{sys.executable} -m charlm sample gpt --max-new-chars 3 >&-"

@@ -238,6 +238,7 @@ def test_training_on_a_file(page: Page, tmp_path: Path):
     expect(page.locator("#train-history")).to_contain_text("After 30 steps")
 
 
+@pytest.mark.thorough
 def test_train_tab(page: Page, corpus: charlm.Corpus, tmp_path: Path):
     open_tab(page, "Train")
     page.locator("#train-corpus").get_by_text("Pasted text").click()

@@ -13,7 +13,7 @@ import pytest
 from conftest import make_model, wait_for
 
 import charlm
-from charlm.engine import compiling
+from charlm.engine import compiling, kernel
 from charlm.engine.compiling import Kernel
 from charlm.engine.decoding import AttentionRunner, runner_for
 from charlm.engine.plain import PlainRunner
@@ -76,13 +76,13 @@ def write(batcher: Batcher, model: LanguageModel, chars: int):
 
 
 def test_a_text_goes_on_where_it_is_once_the_kernel_is_ready(trained: LanguageModel):
-    kernel = SimpleNamespace(ready=False)
-    batcher = Batcher(kernel)
+    not_ready = SimpleNamespace(ready=False)
+    batcher = Batcher(not_ready)
     text = write(batcher, trained, 4000)
     steps = text.take(timeout=60)
     (group,) = batcher._groups.values()
     assert isinstance(group.runner, PlainRunner)
-    kernel.ready = True
+    not_ready.ready = True
     assert not text.closed
     while not text.closed:
         steps += text.take(timeout=60)
@@ -96,27 +96,38 @@ def test_a_text_goes_on_where_it_is_once_the_kernel_is_ready(trained: LanguageMo
 
 def test_the_kernel_becomes_ready_once(monkeypatch: pytest.MonkeyPatch):
     begun = []
+    monkeypatch.setattr(compiling, "_is_kept", lambda: begun)
     monkeypatch.setattr(compiling, "_compile_elsewhere", lambda: begun.append(1))
-    kernel = Kernel()
-    assert not kernel.ready
-    kernel.prepare()
-    kernel.prepare()
-    wait_for(lambda: kernel.ready)
+    ready = Kernel()
+    assert not ready.ready
+    ready.prepare()
+    ready.prepare()
+    wait_for(lambda: ready.ready)
     assert begun == [1]
 
 
 def test_a_compiler_that_ends_its_process_ends_no_other(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
+    monkeypatch.setattr(compiling, "_is_kept", lambda: False)
     monkeypatch.setattr(compiling, "COMMAND", [sys.executable, "-c", "import os; os.abort()"])
-    kernel = Kernel()
-    kernel.prepare()
+    failed = Kernel()
+    failed.prepare()
     wait_for(lambda: "without the kernel" in caplog.text)
-    assert not kernel.ready
+    assert not failed.ready
+
+
+def test_what_is_kept_of_the_kernel_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    compiling.compile_kernel()
+    assert compiling._is_kept()
+    changed = tmp_path / "kernel.py"
+    changed.touch()
+    monkeypatch.setattr(kernel, "__file__", str(changed))
+    assert not compiling._is_kept()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("missing", ["half precision", "Numba"])
+@pytest.mark.parametrize("missing", ["half precision", pytest.param("Numba", marks=pytest.mark.thorough)])
 def test_where_the_kernel_cannot_run_texts_are_the_same(missing: str, tmp_path: Path, gpt: LanguageModel):
     """On a processor without F16C, and without Numba."""
     environment = os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}

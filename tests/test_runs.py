@@ -125,6 +125,7 @@ def test_a_run_ends_with_the_app(corpus: Corpus):
     assert not run.folder.exists()
 
 
+@pytest.mark.thorough
 def test_what_belongs_to_visitors_who_are_gone_is_removed(
     service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str
 ):
@@ -180,6 +181,7 @@ def test_a_model_larger_than_can_be_trained_here_is_not_taken(
     assert service.own_names(ann) == []
 
 
+@pytest.mark.thorough
 def test_whoever_trains_is_told_when_there_is_no_room_for_the_model(
     service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str
 ):

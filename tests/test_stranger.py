@@ -86,6 +86,7 @@ def works(url: str) -> bool:
         return "[46, 47, 47]" in other.get(f"gradio_api/call/encode/{event}").text
 
 
+@pytest.mark.thorough
 def test_no_address_is_opened(url: str, elsewhere: tuple[str, list[str]]):
     address, asked = elsewhere
     http = client(url)
@@ -134,6 +135,7 @@ UNFINISHED = {
 }
 
 
+@pytest.mark.thorough
 def test_requests_that_never_end_are_not_waited_for(url: str):
     waiting = [_connected(url) for _ in UNFINISHED]
     for connection, sent in zip(waiting, UNFINISHED.values(), strict=True):
@@ -278,6 +280,7 @@ def zipped(folder: Path, **sizes: int) -> bytes:
     return (folder / "model.zip").read_bytes()
 
 
+@pytest.mark.thorough
 def test_small_zips_do_not_become_many_large_models(app: tuple[str, int], folder: Path, tmp_path: Path):
     """Each of an invented visitor. Nobody else's model in use is lost."""
     url, pid = app

@@ -118,6 +118,7 @@ def test_another_window_shows_the_run(page: Page, url: str):
     expect(other.locator("#train-history .frame").first).to_be_visible()
 
 
+@pytest.mark.thorough
 def test_a_text_that_repeats_itself_is_told(page: Page):
     start(page, 200, text="ab" * 1500)
     wait_until_trained(page)

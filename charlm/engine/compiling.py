@@ -43,14 +43,31 @@ class Kernel:
 
     def _prepare(self) -> None:
         try:
-            complaint = _compile_elsewhere()
-            if complaint is None and is_usable():
+            complaint = None if is_usable() else "It cannot run here."
+            if complaint is None and not _is_kept():
+                complaint = _compile_elsewhere()
+            if complaint is None:
                 compile_kernel()
                 self.ready = True
             else:
-                log.warning("Texts are written without the kernel. %s", complaint or "It cannot run here.")
+                log.warning("Texts are written without the kernel. %s", complaint)
         except Exception:
             log.exception("Texts are written without the kernel")
+
+
+def _is_kept() -> bool:
+    """Whether an earlier process has left machine code on the disk that is younger than its source."""
+    from charlm.engine import kernel
+
+    source = Path(kernel.__file__)
+    return all(
+        any(
+            kept.stat().st_mtime > source.stat().st_mtime
+            for kept in Path(step.stats.cache_path).glob(f"{source.stem}.{step.__name__}-*.nbc")
+        )
+        for step in (kernel.heads_step, kernel.gpt_step)
+        if step.stats.cache_path
+    )
 
 
 def _compile_elsewhere() -> str | None:
