@@ -61,6 +61,7 @@ def test_the_curl_example(url: str):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(os.name == "nt", reason="Windows has another shell")
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     """Every `python -m charlm …` of the README that neither trains for long nor needs a token; the
