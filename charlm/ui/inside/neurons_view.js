@@ -48,6 +48,9 @@ const chosen = el(
 );
 const columns = el("div", { class: "columns answer" }, el("section", {}, awake, list, say, formula), chosen);
 
+// What stands there until the server has told of the neurons, or if it cannot.
+const problem = el("p", { class: "hint", role: "status" });
+
 const signed = (x) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(2)}`;
 const partOf = (n) => `${block}.mlp.${n}`;
 
@@ -113,11 +116,9 @@ function again() {
 
 function tell(answer, asked) {
   if (!props.value?.layers) return;
-  if (answer.error) {
-    effect.textContent = answer.error;
-    chart.replaceChildren();
-    return;
-  }
+  problem.textContent = answer.error ?? "";
+  columns.hidden = Boolean(answer.error);
+  if (answer.error) return;
   shown = answer;
   drawList(asked);
   drawChosen();
@@ -232,7 +233,11 @@ function draw() {
   }
   if (!(block <= v.layers) || block === null) [block, neuron, held] = [v.layers, null, null];
   drawBlocks(v.layers);
-  if (!columns.isConnected) root.replaceChildren(heading, lead, blocks, columns);
+  if (!columns.isConnected) {
+    problem.textContent = "Reading the neurons …";
+    columns.hidden = true;
+    root.replaceChildren(heading, lead, blocks, problem, columns);
+  }
   again();
 }
 
