@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,13 +60,14 @@ def _is_kept() -> bool:
     """Whether an earlier process has left machine code on the disk that is younger than its source."""
     from charlm.engine import kernel
 
+    steps: tuple[Any, ...] = (kernel.heads_step, kernel.gpt_step)
     source = Path(kernel.__file__)
     return all(
         any(
             kept.stat().st_mtime > source.stat().st_mtime
             for kept in Path(step.stats.cache_path).glob(f"{source.stem}.{step.__name__}-*.nbc")
         )
-        for step in (kernel.heads_step, kernel.gpt_step)
+        for step in steps
         if step.stats.cache_path
     )
 

@@ -9,13 +9,12 @@ from typing import Any
 import gradio as gr
 
 from charlm.errors import CharlmError
-from charlm.models import LanguageModel
 from charlm.service.limits import MAX_TEXT_CHARS, check_chars
 from charlm.service.operated import operated_name, split_name
-from charlm.surgery.operate import edits_of as made_by
 from charlm.ui.attention import known, numbers
 from charlm.ui.attention.numbers import AttentionMaps
 from charlm.ui.parts import Page, code, intro, live, model_dropdown, notes_view, share, text_box
+from charlm.ui.surgery.numbers import settings
 from charlm.ui.surgery.panel import SurgeryPanel, edits_of, operate_from, surgery_panel
 from charlm.ui.theme import view
 
@@ -98,9 +97,6 @@ def build(page: Page, tab: gr.Tab) -> AttentionTab:
     def progress(name: str) -> dict[str, Any]:
         heads = page.service.heads(name)
         return {"known": heads and known.describe(heads), "done": page.service.heads_progress(name)}
-
-    def settings(model: LanguageModel) -> dict[str, str]:
-        return {edit.part: edit.setting for edit in made_by(model)}
 
     def compute(name: str, edits: str, text: str) -> tuple[dict[str, Any], str, list[str]]:
         base, before = split_name(name)

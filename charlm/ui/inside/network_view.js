@@ -149,7 +149,7 @@ function tellGuess({ read, place, came, parts, changed }) {
 // Switches a part off, or on again.
 function flip({ dataset }) {
   const { on } = props.value.parts[dataset.partIndex].switches.find((s) => s.part === dataset.switch);
-  surgery.want({ [dataset.switch]: on ? "off" : "on" });
+  surgery.want({ [dataset.switch]: on ? "off" : "on" }, props.value.made);
   trigger("select");
 }
 

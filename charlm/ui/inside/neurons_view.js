@@ -202,7 +202,7 @@ function toggle() {
   if (!shown) return;
   const n = shown.chosen.neuron;
   [neuron, held] = [n, null];
-  surgery.want({ [partOf(n)]: shown.off.includes(n) ? "on" : "off" });
+  surgery.want({ [partOf(n)]: shown.off.includes(n) ? "on" : "off" }, props.value.made);
   trigger("select");
 }
 

@@ -22,6 +22,7 @@ from charlm.ui.parts import (
     share,
     text_box,
 )
+from charlm.ui.surgery.numbers import settings
 from charlm.ui.surgery.panel import SurgeryPanel, edits_of, operate_from, surgery_panel
 from charlm.ui.theme import view
 
@@ -69,6 +70,7 @@ def build(page: Page, tab: gr.Tab) -> SurgeryPanel:
         name: str, edits: str, text: str, behind: int, temperature: float, top_k: int, top_p: float
     ) -> tuple[Any, ...]:
         check_chars("A text", text, MAX_TEXT_CHARS)
+        made = settings(page.service.get(name))
         name, given = split_name(name)
         edits = f"{given} {edits}".strip()
         m = page.service.get(operated_name(name, edits))
@@ -81,11 +83,12 @@ def build(page: Page, tab: gr.Tab) -> SurgeryPanel:
             "story": numbers.story(m),
             "parts": numbers.path(m, len(read), logits, before, edits),
             "changed": bool(edits),
+            "made": made,
             "total": m.parameter_count(),
             "vocab_size": m.config.vocab_size,
         }
         candidates = numbers.candidates(m, logits[-1], temperature, int(top_k) or None, top_p)
-        which = {"model": name, "edits": edits}
+        which = {"model": name, "edits": edits, "made": made}
         at_neurons = neurons.section(m) | which | {"text": read, "behind": behind}
         return path, candidates, at_neurons, comparing.section(m) | which, numbers.code(m), notes
 

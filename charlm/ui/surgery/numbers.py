@@ -53,6 +53,11 @@ def describe(model: LanguageModel, before: str, edits: str) -> dict[str, Any]:
     }
 
 
+def settings(model: LanguageModel) -> dict[str, str]:
+    """By part, what became of it by the edits that `model` was made with."""
+    return {edit.part: edit.setting for edit in edits_of(model)}
+
+
 def sentence(edits: Iterable[Edit], heads: int) -> str:
     """What `edits` change of a model with that many `heads`; empty if they are none."""
     words = _listed(list(_phrases(edits, heads)))
