@@ -11,6 +11,8 @@ from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS, ROOT, serving
 
 PICTURES = ROOT / "charlm" / "ui" / "pictures"
 SIZE = {"width": 1240, "height": 860}
+MOST_PIXELS = 1600
+"""How tall a picture is at most."""
 
 
 def generate(page: Page) -> None:
@@ -40,8 +42,9 @@ def averaging(page: Page) -> None:
 
 
 def attention(page: Page) -> None:
-    page.locator('[data-head="1-2"]').click()
-    page.locator("#attention-chars .ch").nth(20).hover()
+    page.locator('[data-head="4-3"]').click()
+    page.locator('#attention .operation input[value="average"]').check()
+    page.locator(".operation-bar .cost", has_text="Δ").first.wait_for()
 
 
 def inside(page: Page) -> None:
@@ -78,7 +81,9 @@ def main() -> None:
                 page.wait_for_timeout(1500)
                 prepare(page)
                 page.wait_for_timeout(1000)
+                page.evaluate("scrollTo(0, 0)")
                 picture = Image.open(BytesIO(page.screenshot(full_page=True)))
+                picture = picture.crop((0, 0, picture.width, min(picture.height, MOST_PIXELS)))
                 picture.convert("RGB").quantize(256).save(
                     PICTURES / f"{name.split()[0].lower()}.png", optimize=True
                 )
