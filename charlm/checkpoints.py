@@ -24,6 +24,7 @@ from torch import Tensor
 from charlm.errors import CharlmError
 from charlm.files import write_atomically, write_together
 from charlm.models import ARCHITECTURES, LanguageModel
+from charlm.models.unfilled import outline, unfilled
 from charlm.tokenizer import CharTokenizer
 
 HERE = Path(__file__).resolve().parent
@@ -125,8 +126,7 @@ def load(name: str | os.PathLike[str], revision: str | None = None) -> LanguageM
     description = read_description(path)
     config = _config(path, description)
     model_type = ARCHITECTURES[description["architecture"]]
-    with torch.device("meta"):
-        expected = {k: v.shape for k, v in model_type(config).state_dict().items()}
+    expected = {k: v.shape for k, v in outline(model_type, config).state_dict().items()}
     weights_file = _called(path, WEIGHTS)
     most = BYTES_A_WEIGHT * sum(shape.numel() for shape in expected.values()) + HEADER_BYTES
     weights = _read(path, WEIGHTS, min(most, FILE_LIMITS[WEIGHTS]))
@@ -140,7 +140,7 @@ def load(name: str | os.PathLike[str], revision: str | None = None) -> LanguageM
         raise CharlmError(f"{weights_file} does not hold the weights that {CONFIG} describes.")
     if not all(t.dtype == torch.float16 and t.isfinite().all() for t in tensors.values()):
         raise CharlmError(f"{weights_file} holds weights that are not finite half-precision numbers.")
-    model = model_type(config)
+    model = unfilled(model_type, config)
     model.load_state_dict(tensors)
     model.tokenizer, model.record = CharTokenizer(description["vocab"]), description["record"]
     return model.eval()

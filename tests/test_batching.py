@@ -243,3 +243,16 @@ def test_weights_that_nobody_uses_do_not_stay_packed(batcher: Batcher, monkeypat
     while batcher.model in batcher._groups and time.monotonic() < end:
         endless.take(timeout=0.05)
     assert list(batcher._groups) == [bigram]
+
+
+def test_all_writing_ends_when_it_is_closed(batcher: Batcher):
+    text = submit(batcher, "A", SamplingOptions(10**9))
+    assert text.take(timeout=60)
+    worker = batcher._worker
+    batcher.close()
+    assert worker is not None and not worker.is_alive()
+    idle = Batcher()
+    list(idle.submit(batcher.model, [0], SamplingOptions(1)))
+    worker = idle._worker
+    idle.close()
+    assert worker is not None and not worker.is_alive()

@@ -97,7 +97,7 @@ def test_a_text_goes_on_where_it_is_once_the_kernel_is_ready(trained: LanguageMo
 def test_the_kernel_becomes_ready_once(monkeypatch: pytest.MonkeyPatch):
     begun = []
     monkeypatch.setattr(compiling, "_is_kept", lambda: begun)
-    monkeypatch.setattr(compiling, "_compile_elsewhere", lambda: begun.append(1))
+    monkeypatch.setattr(Kernel, "_compile_elsewhere", lambda _: begun.append(1))
     ready = Kernel()
     assert not ready.ready
     ready.prepare()
@@ -115,6 +115,22 @@ def test_a_compiler_that_ends_its_process_ends_no_other(
     failed.prepare()
     wait_for(lambda: "without the kernel" in caplog.text)
     assert not failed.ready
+
+
+@pytest.mark.slow
+def test_a_start_that_ends_at_once_ends_well(tmp_path: Path):
+    """Also on a machine that has never run charlm, while the compiler is at work and a text is written."""
+    code = """
+from charlm.engine.sampling import SamplingOptions
+from charlm.service.models import ModelService
+service = ModelService()
+service.warm_up()
+service.stream("gpt", "A", SamplingOptions(5000)).take(60)
+service.close()
+"""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_what_is_kept_of_the_kernel_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

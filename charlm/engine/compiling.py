@@ -6,6 +6,7 @@ its process. So a process of its own compiles first, and leaves the machine code
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import subprocess
@@ -24,6 +25,9 @@ from charlm.models.gpt import GPTConfig
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMAND = [sys.executable, "-c", f"from {__name__} import compile_kernel; compile_kernel()"]
 
+SECONDS_TO_END = 10
+"""How long a compiler is waited for that cannot be interrupted."""
+
 log = logging.getLogger(__name__)
 
 
@@ -32,21 +36,35 @@ class Kernel:
 
     def __init__(self) -> None:
         self.ready = False
-        self._begun = False
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        self._compiler: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
         """Begins to compile it, in the background, if nobody has yet."""
         with self._lock:
-            begun, self._begun = self._begun, True
-        if not begun:
-            threading.Thread(target=self._prepare, daemon=True, name="charlm-kernel").start()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._prepare, daemon=True, name="charlm-kernel")
+                self._thread.start()
+                # A thread that compiles while the interpreter ends would end it badly.
+                atexit.register(self.close)
+
+    def close(self) -> None:
+        """Ends what is being compiled."""
+        self._closed = True
+        if self._compiler is not None:
+            self._compiler.kill()
+        if self._thread is not None:
+            self._thread.join(SECONDS_TO_END)
 
     def _prepare(self) -> None:
         try:
             complaint = None if is_usable() else "It cannot run here."
             if complaint is None and not _is_kept():
-                complaint = _compile_elsewhere()
+                complaint = self._compile_elsewhere()
+            if self._closed:
+                return
             if complaint is None:
                 compile_kernel()
                 self.ready = True
@@ -54,6 +72,22 @@ class Kernel:
                 log.warning("Texts are written without the kernel. %s", complaint)
         except Exception:
             log.exception("Texts are written without the kernel")
+
+    def _compile_elsewhere(self) -> str | None:
+        """Compiles it in a process that gives way to all others. Returns what that said if it failed."""
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        self._compiler = subprocess.Popen(
+            COMMAND,
+            env=os.environ | {"PYTHONPATH": path},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if hasattr(os, "setpriority"):
+            os.setpriority(os.PRIO_PROCESS, self._compiler.pid, 10)
+        said = self._compiler.communicate()[1].strip()
+        code = self._compiler.returncode
+        return said[-300:] or f"The compiler ended with {code}." if code else None
 
 
 def _is_kept() -> bool:
@@ -70,22 +104,6 @@ def _is_kept() -> bool:
         for step in steps
         if step.stats.cache_path
     )
-
-
-def _compile_elsewhere() -> str | None:
-    """Compiles it in a process that gives way to all others. Returns what that said if it failed."""
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    process = subprocess.Popen(
-        COMMAND,
-        env=os.environ | {"PYTHONPATH": path},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    if hasattr(os, "setpriority"):
-        os.setpriority(os.PRIO_PROCESS, process.pid, 10)
-    said = process.communicate()[1].strip()
-    return said[-300:] or f"The compiler ended with {process.returncode}." if process.returncode else None
 
 
 def compile_kernel() -> None:

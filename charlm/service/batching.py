@@ -32,6 +32,8 @@ IDLE_SECONDS = 30
 TURN_CHARS = 200
 """How much more one text has than another of the same client when it makes way for it."""
 SECONDS_TO_FIRST_LOOK = 0.005
+SECONDS_TO_END = 5
+"""How long a step that is being computed may take when all writing ends."""
 
 BUSY = "Busy: too many texts are in line already. Please try again in a moment."
 
@@ -156,6 +158,7 @@ class Batcher:
         """Who wants a place, the next first."""
         self._changed = threading.Condition()
         self._worker: threading.Thread | None = None
+        self._closed = False
 
     def submit(
         self, model: LanguageModel, ids: list[int], options: SamplingOptions, client: str = ""
@@ -197,6 +200,14 @@ class Batcher:
             if stream in self._waiting:
                 self._waiting.remove(stream)
 
+    def close(self) -> None:
+        """Ends all writing. A thread that computes while the interpreter ends would end it badly."""
+        with self._changed:
+            self._closed, worker = True, self._worker
+            self._changed.notify_all()
+        if worker is not None:
+            worker.join(SECONDS_TO_END)
+
     def _wake(self) -> None:
         if self._worker is None:
             self._worker = threading.Thread(target=self._work, daemon=True, name="charlm-batcher")
@@ -206,6 +217,8 @@ class Batcher:
     def _work(self) -> None:
         try:
             while any(group.busy for group in self._groups.values()) or self._has_work():
+                if self._closed:
+                    return
                 self._let_one_join()
                 for model, group in list(self._groups.items()):
                     if group.busy:
@@ -233,7 +246,7 @@ class Batcher:
     def _has_work(self) -> bool:
         """Waits for somebody who wants a text; after `IDLE_SECONDS` without, the worker may go."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._waiting, IDLE_SECONDS):
+            if not self._changed.wait_for(lambda: self._waiting or self._closed, IDLE_SECONDS):
                 self._worker = None
                 self._groups = {}
                 return False

@@ -304,6 +304,8 @@ class ModelService:
 
     def close(self) -> None:
         """Ends the runs and removes what visitors left."""
+        self._batcher.close()
+        self._kernel.close()
         self.runs.close()
         self.visitors.close()
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import torch
-
 from charlm.corpus import TINY_SHAKESPEARE_VOCAB
 from charlm.errors import CharlmError
 from charlm.models import ARCHITECTURES, LanguageModel, build
+from charlm.models.unfilled import outline
 from charlm.tokenizer import CharTokenizer
 from charlm.training.trainer import TrainingOptions
 
@@ -70,8 +69,7 @@ class Recipe:
 
     def parameter_count(self) -> int:
         """How many numbers the training sets."""
-        with torch.device("meta"):
-            return ARCHITECTURES[self.architecture](self.config).parameter_count()
+        return outline(ARCHITECTURES[self.architecture], self.config).parameter_count()
 
     def arguments(self) -> list[str]:
         """What the command line's `train` is given to follow this recipe."""

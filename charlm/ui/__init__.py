@@ -61,7 +61,10 @@ def run() -> None:
     """Serves the page until the process is told to end. Raises `CharlmError` if that is impossible."""
     service = ModelService()
     service.warm_up()
-    serve(build_app(service), GenerateRoutes(service).routes)
+    try:
+        serve(build_app(service), GenerateRoutes(service).routes)
+    finally:
+        service.close()
 
 
 def build_app(service: ModelService | None = None) -> gr.Blocks:
