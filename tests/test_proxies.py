@@ -79,4 +79,4 @@ def test_a_prefix_and_a_proxy_that_ends_tls():
 def test_a_port_that_is_none_is_told(port: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GRADIO_SERVER_PORT", port)
     with pytest.raises(CharlmError, match=f"GRADIO_SERVER_PORT must be from 1 to 65535, not '{port}'"):
-        serve(gr.Blocks(analytics_enabled=False))
+        serve(gr.Blocks(analytics_enabled=False), [], lambda: None)

@@ -60,9 +60,8 @@ who waits his place in the line."""
 def run() -> None:
     """Serves the page until the process is told to end. Raises `CharlmError` if that is impossible."""
     service = ModelService()
-    service.warm_up()
     try:
-        serve(build_app(service), GenerateRoutes(service).routes)
+        serve(build_app(service), GenerateRoutes(service).routes, service.warm_up)
     finally:
         service.close()
 

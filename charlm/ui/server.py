@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -47,8 +47,9 @@ PRIVATE_NETWORKS = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,::1,fc00
 log = logging.getLogger(__name__)
 
 
-def serve(app: gr.Blocks, routes: Sequence[Route] = ()) -> None:
+def serve(app: gr.Blocks, routes: Sequence[Route], started: Callable[[], object]) -> None:
     """Serves the page, and other `routes` beside it, until the process is told to end, by Ctrl-C or SIGTERM.
+    `started` is called once it can be reached.
 
     Raises `CharlmError` if there is no free port.
     """
@@ -69,6 +70,7 @@ def serve(app: gr.Blocks, routes: Sequence[Route] = ()) -> None:
         time.sleep(0.01)
     if server.started:
         print(f"* Running on local URL:  http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+        started()
     while thread.is_alive() and not ending.wait(
         1
     ):  # On Windows, a wait without an end cannot be interrupted.
