@@ -63,7 +63,8 @@ def watched_page(chromium: Browser, expected: str | None = None, **options: obje
         yield page
     finally:
         context.close()
-    assert not [error for error in found if expected is None or expected not in error]
+    unexpected = [error for error in found if expected is None or expected not in error]
+    assert not unexpected, unexpected
 
 
 def violations(page: Page, within: str = "html") -> list[str]:

@@ -292,6 +292,7 @@ def test_a_head_has_a_strength_and_is_taken_back(operating: Page):
     page.get_by_role("radio", name="Learned", exact=True).check()
     expect(edits(page)).to_have_value("")
     expect(page.get_by_role("radiogroup", name="Which model is shown")).to_be_hidden()
+    expect(strength).to_have_value("1")
     strength.focus()
     page.keyboard.press("ArrowRight")
     expect(edits(page)).to_have_value("5.4:x1.1")

@@ -6,14 +6,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from queue import SimpleQueue
 
 from charlm.errors import CharlmError
 from charlm.models import LanguageModel
-from charlm.service import limits
 from charlm.surgery.heads import Heads, load_heads, measure
 from charlm.training.excerpt import EXCERPT, Excerpt
 
@@ -36,34 +34,6 @@ def excerpt_of(model: LanguageModel, names: Iterable[str]) -> Excerpt:
         if excerpt is not None and not model.tokenizer.unknown("".join(excerpt.blocks)):
             return excerpt.fitted(model)
     raise CharlmError(NO_EXCERPT)
-
-
-class Losses:
-    """Computes the loss of a model on its excerpt when it is first asked for, and keeps the latest
-    `limits.MAX_LOSSES` of them. For any number of threads at once."""
-
-    def __init__(self) -> None:
-        self._losses: OrderedDict[str, Future[float]] = OrderedDict()
-        self._lock = threading.Lock()
-        """For the dictionary alone: nothing slow is done with it."""
-
-    def get(self, name: str, model: LanguageModel, excerpt: Excerpt) -> float:
-        """The mean loss in nats per character of `model`, which is called `name`."""
-        with self._lock:
-            known = self._losses.get(name)
-            loss = known or Future()
-            self._losses[name] = loss
-            self._losses.move_to_end(name)
-            while len(self._losses) > limits.MAX_LOSSES:
-                self._losses.popitem(last=False)
-        if known is None:
-            try:
-                loss.set_result(excerpt.loss(model))
-            except BaseException as error:
-                with self._lock:
-                    self._losses.pop(name, None)
-                loss.set_exception(error)
-        return loss.result()
 
 
 class _Measuring:

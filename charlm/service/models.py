@@ -33,13 +33,14 @@ from charlm.errors import CharlmError
 from charlm.models import LanguageModel
 from charlm.service import limits
 from charlm.service.batching import Batcher, Stream
-from charlm.service.heads import Losses, MeasuredHeads, excerpt_of
-from charlm.service.operated import OperatedModels, operated_name, split_name
+from charlm.service.heads import MeasuredHeads, excerpt_of
+from charlm.service.once import Once
+from charlm.service.operated import operated_name, split_name
 from charlm.service.runs import Run, TrainingRuns
 from charlm.service.visitors import Visitors
 from charlm.surgery import edits as surgery
 from charlm.surgery.heads import Heads, load_heads
-from charlm.surgery.operate import RECIPE
+from charlm.surgery.operate import RECIPE, operate, original_name
 from charlm.training.excerpt import EXCERPT, MAX_LOSS, Excerpt
 from charlm.training.presets import PRESETS
 
@@ -95,8 +96,8 @@ class ModelService:
         self._shared = _shared_models()
         self._models: dict[str, Future[LanguageModel]] = {}
         self._own: dict[str, _OwnModel] = {}
-        self._operated = OperatedModels()
-        self._losses = Losses()
+        self._operated: Once[LanguageModel] = Once()
+        self._losses: Once[float] = Once()
         self._heads = MeasuredHeads()
         self._used: dict[str, float] = {}
         """When each own model was last used; one that was brought and never used is not here."""
@@ -142,7 +143,8 @@ class ModelService:
         `CharlmError` if that is impossible."""
         base, edits = split_name(name)
         if edits:
-            return self._operated.get(name, self.get(base), edits)
+            model = self.get(base)
+            return self._operated.get(name, lambda: operate(model, edits), limits.MAX_OPERATED_MODELS)
         with self._lock:
             own = self._own.get(name)
             if own is not None:
@@ -177,7 +179,8 @@ class ModelService:
     def loss(self, name: str) -> float:
         """The mean loss in nats per character of the model called `name` on its `excerpt`, which takes about
         a second the first time. Raises `CharlmError` as `get` and `excerpt`."""
-        return self._losses.get(name, self.get(name), self.excerpt(name))
+        model = self.get(name)
+        return self._losses.get(name, lambda: self.excerpt(name).loss(model), limits.MAX_LOSSES)
 
     def bigram_loss(self, name: str) -> float | None:
         """The loss, in nats per character, of the pairs of characters counted in the training split, on the
@@ -245,7 +248,7 @@ class ModelService:
 
         Raises `CharlmError` if it is not a charlm model.
         """
-        return self._add_copy(visitor, title, path)
+        return self._add_written(visitor, title, _copy, path)
 
     def keep_operated(self, visitor: str, name: str) -> str:
         """Makes the changed model called `name` the `visitor`'s own and returns the name that it has then.
@@ -254,13 +257,8 @@ class ModelService:
         """
         self.visitors.check(visitor)
         title, model = self.info(name).title, self.get(name)
-        folder = self.visitors.new_folder()
-        try:
-            self.compute(checkpoints.save, model, _checked_record(model.record), folder)
-        except CharlmError:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        return self._add(visitor, title[: limits.MAX_NAME_CHARS], folder)
+        record = _checked_record(model.record)
+        return self._add_written(visitor, title[: limits.MAX_NAME_CHARS], checkpoints.save, model, record)
 
     def shared_name(self, name: str) -> str | None:
         """By which name everybody can ask for the model called `name`; None if it is a visitor's alone."""
@@ -286,7 +284,7 @@ class ModelService:
             # Never with the token of whoever runs the app: visitors see what everybody may see. And not to
             # the cache, where what is refused would stay.
             checkpoint = hub.download(target, limits.OWN_FILE_LIMITS, token=False, cache=fetched)
-            return self._add_copy(visitor, target, checkpoint)
+            return self._add_written(visitor, target, _copy, checkpoint)
         finally:
             shutil.rmtree(fetched, ignore_errors=True)
 
@@ -309,11 +307,12 @@ class ModelService:
         self.runs.close()
         self.visitors.close()
 
-    def _add_copy(self, visitor: str, title: str, path: Path) -> str:
+    def _add_written(self, visitor: str, title: str, write: Callable[..., None], *args: Any) -> str:
+        """Makes what `write(*args, folder)` leaves in a new folder the `visitor`'s own."""
         self.visitors.check(visitor)
         folder = self.visitors.new_folder()
         try:
-            self.compute(_copy, path, folder)
+            self.compute(write, *args, folder)
         except CharlmError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -327,8 +326,9 @@ class ModelService:
     def _add(self, visitor: str, title: str, folder: Path) -> str:
         self.visitors.touch(visitor)
         size = sum(path.stat().st_size for path in folder.iterdir())
-        info = _info(title, folder, own=True)
-        shared_as = self._shared_as(checkpoints.read_description(folder)["record"])
+        described = checkpoints.read_description(folder)
+        info = _info(title, described, own=True)
+        shared_as = self._shared_as(described["record"])
         own = _OwnModel(visitor, self.visitors.client(visitor), folder, info, size, shared_as)
         name = secrets.token_urlsafe(16)
         with self._lock:
@@ -350,14 +350,8 @@ class ModelService:
 
     def _shared_as(self, record: dict[str, Any]) -> str | None:
         """What the model with this record is called, if it is a shared one that was changed."""
-        recipe = record.get(RECIPE)
-        if not isinstance(recipe, dict) or not isinstance(recipe.get("edits"), str):
-            return None
-        for name in self.names():
-            described = checkpoints.read_description(checkpoints.find(name))
-            if described["weights_sha256"] == recipe.get("weights_sha256"):
-                return operated_name(name, recipe["edits"])
-        return None
+        name = original_name(record)
+        return operated_name(name, record[RECIPE]["edits"]) if name in self._shared else None
 
     def _own_bytes(self) -> int:
         return sum(own.size for own in self._own.values())
@@ -416,7 +410,7 @@ def _shared_models() -> dict[str, ModelInfo]:
     found = {}
     for name in checkpoints.names():
         try:
-            found[name] = _info(name, checkpoints.find(name))
+            found[name] = _info(name, checkpoints.read_description(checkpoints.find(name)))
         except CharlmError as error:
             log.warning("A model is left out: %s", error)
     if not found:
@@ -424,9 +418,8 @@ def _shared_models() -> dict[str, ModelInfo]:
     return found
 
 
-def _info(title: str, checkpoint: Path, own: bool = False) -> ModelInfo:
-    """What the configuration of a checkpoint tells. Raises `CharlmError` if it cannot be read."""
-    described = checkpoints.read_description(checkpoint)
+def _info(title: str, described: dict[str, Any], own: bool = False) -> ModelInfo:
+    """What the configuration of a checkpoint tells."""
     record = _checked_record(described["record"])
     if own:
         description = f"Your own model, trained on {record['data']}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -72,14 +73,27 @@ def original(model: LanguageModel) -> LanguageModel:
         return model
     if model in _ORIGINALS:
         return _ORIGINALS[model]
-    for name in checkpoints.names():
-        description = checkpoints.read_description(checkpoints.find(name))
-        if description["weights_sha256"] == model.record[RECIPE].get("weights_sha256"):
-            return checkpoints.load(name)
+    name = original_name(model.record)
+    if name is not None:
+        return checkpoints.load(name)
     raise CharlmError(
         f"This model was changed before ({text_of(edits_of(model))}), and the one that it was made from is "
         "not at hand: change that one instead."
     )
+
+
+def original_name(record: dict[str, Any]) -> str | None:
+    """The checkpoint that comes with charlm of which the model with this `record` was made by `operate`; None
+    if it is none of them."""
+    recipe = record.get(RECIPE)
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("edits"), str):
+        return None
+    for name in checkpoints.names():
+        with suppress(CharlmError):  # One that cannot be read is no original.
+            described = checkpoints.read_description(checkpoints.find(name))
+            if described["weights_sha256"] == recipe.get("weights_sha256"):
+                return name
+    return None
 
 
 def _record(model: LanguageModel) -> dict[str, Any]:

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from charlm.errors import CharlmError
 from charlm.models.trace import AttentionModel, resume, trace
+from charlm.training.excerpt import CHARS_AT_ONCE
 
-CHARS_AT_ONCE = 4096
-"""How many characters are computed together, which bounds the memory."""
 LEAST_DIFFERENCE = 0.01
 """How far apart, in nats, the predictions of two texts have to be."""
 

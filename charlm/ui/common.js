@@ -118,7 +118,36 @@ window.charlm = (() => {
     return copied;
   }
 
-  // The characters of a text, of which one can be chosen: for a box with the class "text".
+  // What the server answers, or an error.
+  const answered = (asked) => asked.catch(() => ({ error: "The server did not answer: please try again." }));
+
+  // Asks the server for what was wanted last, one question at a time, and shows the answer unless more is wanted by
+  // then. Null is no question; `node` is busy meanwhile.
+  function latest(node, ask, show) {
+    let wanted = null;
+    let busy = false;
+    return async (question) => {
+      wanted = question;
+      node.setAttribute("aria-busy", `${question !== null}`);
+      if (busy) return;
+      busy = true;
+      while (wanted) {
+        const now = wanted;
+        const answer = await answered(ask(now));
+        if (wanted !== now) continue;
+        wanted = null;
+        node.setAttribute("aria-busy", "false");
+        show(answer, now);
+      }
+      busy = false;
+    };
+  }
+
+  // A box for the `characters` of a text.
+  const textBox = (label, attributes = {}) =>
+    el("div", { class: "text", role: "listbox", "aria-label": label, translate: "no", ...attributes });
+
+  // The characters of a text, of which one can be chosen.
   function characters(text) {
     return [...text].flatMap((char, i) => {
       const attributes = {
@@ -377,6 +406,9 @@ window.charlm = (() => {
     bars,
     svg,
     spoken,
+    answered,
+    latest,
+    textBox,
     characters,
     colour,
     heat,

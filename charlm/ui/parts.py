@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -135,3 +136,17 @@ def live(
             return [*(cleared or [gr.skip() for _ in outputs]), [str(error)]]
 
     gr.on(triggers, attempt, list(inputs), [*outputs, notes], trigger_mode="always_last", **page.unseen)
+
+
+def answering(function: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """`function`, under its name, for a view that asks the server: with a sentence, the `error`, in place of
+    what cannot be answered."""
+
+    @functools.wraps(function)
+    def answer(asked: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return function(asked)
+        except CharlmError as error:
+            return {"error": str(error)}
+
+    return answer

@@ -1,14 +1,8 @@
 // The text, of which a character can be pointed at and pinned, with arcs to those that it looks at.
 window.charlm.attendingText = ({ point, leave, choose }) => {
-  const { el, svg, characters, walk, attending } = window.charlm;
+  const { el, svg, textBox, characters, walk, attending } = window.charlm;
   const { STEPS, tint } = attending;
-  const box = el("div", {
-    class: "text",
-    id: "attention-chars",
-    role: "listbox",
-    "aria-label": "The text: who looks where",
-    translate: "no",
-  });
+  const box = textBox("The text: who looks where", { id: "attention-chars" });
   const arcs = svg("svg");
   const node = el("div", { class: "scroller" }, arcs, box);
   const items = () => [...box.querySelectorAll(".ch")];

@@ -46,8 +46,5 @@ window.charlm.attending = (() => {
     };
   }
 
-  // What the server answers, or an error.
-  const answered = (asked) => asked.catch(() => ({ error: "The server did not answer: please try again." }));
-
-  return { answered, STEPS, shade, tint, signed, keyOf, nameOf, settingOf, inWords, choice };
+  return { STEPS, shade, tint, signed, keyOf, nameOf, settingOf, inWords, choice };
 })();

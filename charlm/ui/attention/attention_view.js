@@ -1,7 +1,7 @@
 // The text with arcs from the pinned character to those it looks at; the open head, with what becomes of it; small
 // multiples of every head; and the open head as scores → mask → softmax, of which one weight can be set. All linked.
-const { el, glyphs, count, percent, floats, scale, thread, surgery, attending } = window.charlm;
-const { answered, STEPS, tint, signed, keyOf, nameOf, settingOf } = attending;
+const { el, answered, glyphs, count, percent, floats, scale, thread, surgery, attending } = window.charlm;
+const { STEPS, tint, signed, keyOf, nameOf, settingOf } = attending;
 const root = element.querySelector(".attention_view");
 const PHRASES = { average: "made a plain average", silent: "silenced", off: "silenced with its whole layer" };
 const ALIKE = 1e-5;

@@ -8,12 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from charlm.errors import CharlmError
 from charlm.service.limits import MAX_TEXT_CHARS, check_chars
 from charlm.service.operated import operated_name, split_name
 from charlm.ui.attention import known, numbers
 from charlm.ui.attention.numbers import AttentionMaps
-from charlm.ui.parts import Page, code, intro, live, model_dropdown, notes_view, share, text_box
+from charlm.ui.parts import Page, answering, code, intro, live, model_dropdown, notes_view, share, text_box
 from charlm.ui.surgery.numbers import settings
 from charlm.ui.surgery.panel import SurgeryPanel, edits_of, operate_from, surgery_panel
 from charlm.ui.theme import view
@@ -55,13 +54,10 @@ def build(page: Page, tab: gr.Tab) -> AttentionTab:
         check_chars("A text", text, MAX_TEXT_CHARS)
         return numbers.explain(page.service.get(name), text)
 
-    def head_maps(asked: dict[str, Any]) -> dict[str, str | None]:
+    def head_maps(asked: dict[str, Any]) -> dict[str, Any]:
         """One head's maps for the view, which asks with model, text, layer and head."""
-        try:
-            maps = page.service.compute(explain, asked["model"], asked["text"])
-            return numbers.one_head(maps, asked["layer"], asked["head"])
-        except CharlmError as error:
-            return {"error": str(error)}
+        maps = page.service.compute(explain, asked["model"], asked["text"])
+        return numbers.one_head(maps, asked["layer"], asked["head"])
 
     def without(asked: dict[str, Any]) -> dict[str, Any]:
         """What becomes of a text without one of its characters, for the view: model, text and i."""
@@ -73,20 +69,14 @@ def build(page: Page, tab: gr.Tab) -> AttentionTab:
         return answer(numbers.with_weight, asked, "layer", "head", "row", "column", "weight")
 
     def answer(function: Callable[..., dict[str, Any]], asked: dict[str, Any], *names: str) -> dict[str, Any]:
-        try:
-            check_chars("A text", asked["text"], MAX_TEXT_CHARS)
-            model = page.service.get(asked["model"])
-            return page.service.compute(function, model, asked["text"], *(asked[name] for name in names))
-        except CharlmError as error:
-            return {"error": str(error)}
+        check_chars("A text", asked["text"], MAX_TEXT_CHARS)
+        model = page.service.get(asked["model"])
+        return page.service.compute(function, model, asked["text"], *(asked[name] for name in names))
 
     def measure(asked: dict[str, Any]) -> dict[str, Any]:
         """Begins to measure each head of a model, for the view."""
-        try:
-            page.service.excerpt(asked["model"])  # What is wrong with it is told at once.
-            page.service.measure_heads(asked["model"])
-        except CharlmError as error:
-            return {"error": str(error)}
+        page.service.excerpt(asked["model"])  # What is wrong with it is told at once.
+        page.service.measure_heads(asked["model"])
         return progress(asked["model"])
 
     def measured(asked: dict[str, Any]) -> dict[str, Any]:
@@ -99,14 +89,14 @@ def build(page: Page, tab: gr.Tab) -> AttentionTab:
         return {"known": heads and known.describe(heads), "done": page.service.heads_progress(name)}
 
     def compute(name: str, edits: str, text: str) -> tuple[dict[str, Any], str, list[str]]:
-        base, before = split_name(name)
-        changed = operated_name(base, f"{before} {edits}")
+        base, _ = split_name(name)
+        changed = operated_name(name, edits)
         learned = explain(base, text)
         maps = learned if changed == base else explain(changed, text)
         model = page.service.get(changed)
         value = numbers.overview(model, learned) | {
             "base": base,
-            "made": settings(page.service.get(operated_name(base, before))),
+            "made": settings(page.service.get(name)),
             "settings": settings(model),
             "learned": {"model": base, **numbers.tiles(learned)},
             "changed": {"model": changed, **numbers.tiles(maps)},
@@ -117,7 +107,7 @@ def build(page: Page, tab: gr.Tab) -> AttentionTab:
     shown = view(
         "attention/attention_view",
         elem_id="attention",
-        server_functions=[head_maps, without, with_weight, measure, measured],
+        server_functions=[answering(f) for f in (head_maps, without, with_weight, measure, measured)],
     )
     operate_from(shown, edits)
     panel = surgery_panel(page, tab, text, model, edits, "attention-surgery")

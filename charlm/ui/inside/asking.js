@@ -1,33 +1,25 @@
-// Asks the server for what a view shows, once the view is in sight: one question at a time, the latest winning.
+// Asks the server for what a view shows, the latest question alone, once the view is in sight.
 window.charlm.asker = (root, ask, tell) => {
+  const go = window.charlm.latest(root, ask, tell);
   let waiting = null;
-  let busy = false;
   let seen = false;
 
-  async function go() {
-    if (busy || !seen || !waiting) return;
-    const asked = waiting;
-    [waiting, busy] = [null, true];
-    root.setAttribute("aria-busy", "true");
-    try {
-      const answer = await ask(asked);
-      if (!waiting) tell(answer, asked);
-    } finally {
-      busy = false;
-      root.removeAttribute("aria-busy");
-      go();
-    }
+  function askIfSeen() {
+    if (!seen || !waiting) return;
+    const question = waiting;
+    waiting = null;
+    go(question);
   }
 
   new IntersectionObserver(
     (entries) => {
       seen = entries.at(-1).isIntersecting;
-      go();
+      askIfSeen();
     },
     { rootMargin: "200px" },
   ).observe(root);
-  return (asked) => {
-    waiting = asked;
-    go();
+  return (question) => {
+    waiting = question;
+    askIfSeen();
   };
 };

@@ -1,18 +1,14 @@
 // The model as one line a part, from the characters to the scores, with the guess after each part that can be
 // read, before and after the parts were changed; and the sentence on the part or the guess that is pointed at.
-const { el, glyphs, characters, ending, count, percent, heat, walk, thread, surgery } = window.charlm;
+const { el, glyphs, textBox, characters, ending, count, percent, heat, walk, thread, surgery } =
+  window.charlm;
 const root = element.querySelector(".network_view");
 const TINT = 0.8; // Dark enough to be seen, light enough to be read on.
 
 const heading = el("h2");
 const story = el("div", { class: "story" });
 const hint = el("p", { class: "hint", text: "Click a character: what does the model expect after it?" });
-const textView = el("div", {
-  class: "text",
-  role: "listbox",
-  "aria-label": "The text: after which character",
-  translate: "no",
-});
+const textView = textBox("The text: after which character");
 const ends = el("p", { class: "ends", role: "status" });
 const strip = el("div", {
   class: "strip",

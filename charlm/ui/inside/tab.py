@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
-from charlm.errors import CharlmError
 from charlm.service.limits import MAX_TEXT_CHARS, check_chars
 from charlm.service.operated import operated_name, split_name
 from charlm.ui.inside import comparing, neurons, numbers
 from charlm.ui.parts import (
     SILENT_EVENT,
     Page,
+    answering,
     code,
     intro,
     live,
@@ -71,8 +70,7 @@ def build(page: Page, tab: gr.Tab) -> SurgeryPanel:
     ) -> tuple[Any, ...]:
         check_chars("A text", text, MAX_TEXT_CHARS)
         made = settings(page.service.get(name))
-        name, given = split_name(name)
-        edits = f"{given} {edits}".strip()
+        name, edits = split_name(operated_name(name, edits))
         m = page.service.get(operated_name(name, edits))
         read, logits, notes = numbers.lens(m, text, behind)
         before = numbers.lens(page.service.get(name), text, behind)[1] if edits else None
@@ -118,9 +116,9 @@ def _neurons(page: Page) -> gr.HTML:
         return found | {"off": off, "mlp_off": neurons.is_mlp_off(edits, layer)}
 
     def neurons_of(asked: dict[str, Any]) -> dict[str, Any]:
-        return _answer(page, ask, asked)
+        return page.service.compute(ask, asked)
 
-    return view("inside/neurons_view", {}, elem_id="inside-neurons", server_functions=[neurons_of])
+    return view("inside/neurons_view", {}, elem_id="inside-neurons", server_functions=[answering(neurons_of)])
 
 
 def _comparison(page: Page) -> gr.HTML:
@@ -135,16 +133,6 @@ def _comparison(page: Page) -> gr.HTML:
         )
 
     def compare(asked: dict[str, Any]) -> dict[str, Any]:
-        return _answer(page, ask, asked)
+        return page.service.compute(ask, asked)
 
-    return view("inside/patching_view", {}, elem_id="inside-patching", server_functions=[compare])
-
-
-def _answer(
-    page: Page, function: Callable[[dict[str, Any]], dict[str, Any]], asked: dict[str, Any]
-) -> dict[str, Any]:
-    """What a worker makes of what a view `asked`, or the `error`."""
-    try:
-        return page.service.compute(function, asked)
-    except CharlmError as error:
-        return {"error": str(error)}
+    return view("inside/patching_view", {}, elem_id="inside-patching", server_functions=[answering(compare)])

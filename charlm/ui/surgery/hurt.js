@@ -1,16 +1,11 @@
 // What an operation does to the learner's text, character by character: where does it hurt?
 window.charlm.hurt = () => {
-  const { el, glyphs, characters, percent, heat, scale, walk } = window.charlm;
+  const { el, glyphs, textBox, characters, percent, heat, scale, walk } = window.charlm;
   const FULL_NATS = 3; // From where on a change has the full colour.
   const ENTRIES = [-3, -1, 0, 1, 3];
 
   const mean = el("p", { class: "told", role: "status" });
-  const text = el("div", {
-    class: "text",
-    role: "listbox",
-    "aria-label": "The text: how its loss changed",
-    translate: "no",
-  });
+  const text = textBox("The text: how its loss changed");
   const say = el("p", { class: "say", role: "status" });
   const signed = (x, digits = 2) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(digits)}`;
   const tint = (nats) => heat(-nats / FULL_NATS);

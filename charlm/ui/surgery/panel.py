@@ -4,7 +4,6 @@ and the way to a model of one's own."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ import gradio as gr
 from charlm.errors import CharlmError
 from charlm.service.limits import MAX_TEXT_CHARS, check_chars
 from charlm.service.operated import operated_name, split_name
-from charlm.ui.parts import SILENT_EVENT, Page, notes_view
+from charlm.ui.parts import SILENT_EVENT, Page, answering, notes_view
 from charlm.ui.surgery import numbers
 from charlm.ui.theme import view
 
@@ -56,7 +55,7 @@ def surgery_panel(
         described = service.compute(numbers.describe, service.get(base), before, asked["edits"])
         if not described:
             return {}
-        changed = operated_name(base, f"{before} {asked['edits']}")
+        changed = operated_name(asked["model"], asked["edits"])
         service.compute(service.get, changed)
         return described | {"original": base, "changed": changed}
 
@@ -76,7 +75,7 @@ def surgery_panel(
             "excerpt": service.excerpt(name).description,
         }
 
-    functions = [_answering(function) for function in (describe, effect, loss)]
+    functions = [answering(function) for function in (describe, effect, loss)]
     panel = view("surgery/surgery_view", {}, elem_id=elem_id, server_functions=functions)
     notes = notes_view(elem_id=f"{elem_id}-notes")
     shown = [tab.select, text.change, model.change, edits.change]
@@ -86,8 +85,7 @@ def surgery_panel(
 
     def keep(visitor: str, name: str, edits: str) -> tuple[list[str], Any]:
         try:
-            base, before = split_name(name)
-            kept = service.keep_operated(visitor, operated_name(base, f"{before} {edits}"))
+            kept = service.keep_operated(visitor, operated_name(name, edits))
             title = service.info(kept).title
         except CharlmError as error:
             return [str(error)], gr.skip()
@@ -96,16 +94,3 @@ def surgery_panel(
     panel.submit(keep, [page.visitor, model, edits], [notes, page.own_models], **SILENT_EVENT)
     gr.on([model.change, edits.change], None, None, notes, js="() => [[]]", **SILENT_EVENT)
     return SurgeryPanel(panel, text, model, edits)
-
-
-def _answering(function: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """`function` for a view, with a sentence in place of what cannot be answered."""
-
-    def answer(asked: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return function(asked)
-        except CharlmError as error:
-            return {"error": str(error)}
-
-    answer.__name__ = function.__name__
-    return answer

@@ -1,7 +1,6 @@
 // Operating on a model: its switches, and what they do to its loss, to the learner's text, and to what it writes.
-const { el, surgery, switches, lossBars, hurt, pair } = window.charlm;
+const { el, latest, surgery, switches, lossBars, hurt, pair } = window.charlm;
 const root = element.querySelector(".surgery_view");
-const AWAY = "The server did not answer: please try again.";
 const INVITATION = "Nothing is changed. Make all heads plain averages: does it still write?";
 
 let described = null; // What the server says of the model and its edits,
@@ -58,28 +57,6 @@ function makeAverages() {
 function takenBack() {
   const own = (part) => described?.made?.[part] ?? surgery.neutral(part);
   return Object.fromEntries([...surgery.parse(asked.edits).keys()].map((part) => [part, own(part)]));
-}
-
-// Asks the server for what was wanted last, one question at a time, and shows the answer unless more is wanted by
-// then.
-function latest(node, ask, show) {
-  let wanted = null;
-  let busy = false;
-  return async (question) => {
-    wanted = question;
-    node.setAttribute("aria-busy", `${question !== null}`);
-    if (busy) return;
-    busy = true;
-    while (wanted) {
-      const now = wanted;
-      const answer = await ask(now).catch(() => ({ error: AWAY }));
-      if (wanted !== now) continue;
-      wanted = null;
-      node.setAttribute("aria-busy", "false");
-      show(answer, now);
-    }
-    busy = false;
-  };
 }
 
 const askDescription = latest(root, server.describe, (answer, question) => {
