@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
+from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -35,6 +37,13 @@ def max_connections() -> int:
     return MAX_CONNECTIONS if files < 0 else min(MAX_CONNECTIONS, files // FILES_A_CONNECTION)
 
 
+@dataclass
+class _Busy:
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    requests: int = 0
+
+
 class Connections:
     """ASGI middleware, the outermost, and the protocol that takes note of each connection for it."""
 
@@ -44,22 +53,28 @@ class Connections:
         self._idle: dict[tuple[str, int], tuple[asyncio.Transport, asyncio.TimerHandle]] = {}
         """The connections without a request, by their address, and when each is closed: the one that has
         waited longest first."""
-        self._busy: dict[tuple[str, int], tuple[asyncio.AbstractEventLoop, asyncio.Transport]] = {}
+        self._busy: dict[tuple[str, int], _Busy] = {}
         """The connections with a request."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        address = scope.get("client")
-        if scope["type"] != "http" or address not in self._idle:
+        address: Any = scope.get("client")
+        if scope["type"] == "http" and address in self._idle:
+            transport, closing = self._idle.pop(address)
+            closing.cancel()
+            self._busy[address] = _Busy(asyncio.get_running_loop(), transport)
+        busy = self._busy.get(address) if scope["type"] == "http" else None
+        if busy is None:
             await self.app(scope, receive, send)
             return
-        transport, closing = self._idle.pop(address)
-        closing.cancel()
-        self._busy[address] = asyncio.get_running_loop(), transport
+        # The next request may begin while the last, which is answered, is still being put away.
+        busy.requests += 1
         try:
             await self.app(scope, receive, send)
         finally:
-            if self._busy.pop(address, None) is not None:
-                self._wait_for_request(address, transport)
+            busy.requests -= 1
+            if not busy.requests and self._busy.get(address) is busy:
+                del self._busy[address]
+                self._wait_for_request(address, busy.transport)
 
     def protocol(self) -> type[asyncio.Protocol]:
         """What Uvicorn is given as its `http`."""
@@ -78,9 +93,9 @@ class Connections:
 
     def abort(self) -> None:
         """Ends all connections, whatever is being sent. For other threads than the event loop's."""
-        for loop, transport in list(self._busy.values()):
+        for busy in list(self._busy.values()):
             with contextlib.suppress(RuntimeError):  # The loop has ended.
-                loop.call_soon_threadsafe(transport.abort)
+                busy.loop.call_soon_threadsafe(busy.transport.abort)
 
     def _made(self, transport: asyncio.Transport) -> None:
         address = transport.get_extra_info("peername")
