@@ -14,7 +14,7 @@ from charlm.training.excerpt import MAX_CHARS
 from charlm.training.presets import PRESETS
 from charlm.ui.parts import Page, intro, notes_view
 from charlm.ui.theme import view
-from charlm.ui.train import numbers
+from charlm.ui.train import glass_panel, numbers
 from charlm.ui.train.numbers import SECONDS, STEPS
 
 INTRO = """
@@ -55,6 +55,7 @@ class TrainTab:
                 self.history = view("train/history_view", elem_id="train-history")
         self._foresee_when_changed(tab)
         self._begin_and_watch(tab)
+        glass_panel.build(page, tab)
 
     def _lay_out_corpus(self) -> None:
         self.corpus = gr.Radio(
