@@ -26,6 +26,7 @@ from charlm import checkpoints
 from charlm.corpus import load_corpus
 from charlm.engine.sampling import stream
 from charlm.errors import CharlmError
+from charlm.models.parts import CHOICES
 from charlm.service.limits import SECONDS_A_LOSS
 from charlm.surgery import heads
 from charlm.surgery.edits import attentive, title
@@ -190,9 +191,18 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
         help="use torch.compile, which needs a C++ compiler; default: on a GPU",
     )
     for name, kind in (presets.SIZES | presets.OPTIONS).items():
-        sub.add_argument(
-            "--" + name.replace("_", "-"), type=kind, metavar="N", help="instead of the preset's"
-        )
+        sub.add_argument(_option(name), type=kind, metavar="N", help="instead of the preset's")
+    for name, choices in CHOICES.items():
+        if choices == (False, True):
+            sub.add_argument(
+                _option(name), action=argparse.BooleanOptionalAction, help="with or without this part"
+            )
+        else:
+            sub.add_argument(_option(name), choices=choices, help="instead of the preset's")
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _sample_options(sub: argparse.ArgumentParser) -> None:
@@ -227,7 +237,7 @@ def _bench_options(sub: argparse.ArgumentParser) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    changeable = presets.SIZES | presets.OPTIONS
+    changeable = presets.SIZES | presets.OPTIONS | CHOICES
     changes = {name: value for name, value in vars(args).items() if name in changeable and value is not None}
     recipe = presets.recipe(args.preset, changes)
     corpus = load_corpus(args.data)

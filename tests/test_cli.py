@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -252,11 +253,13 @@ def test_wrong_usage_exits_with_2(here):
 
 def test_a_recipe_is_what_its_arguments_ask_for(monkeypatch: pytest.MonkeyPatch, data: str, here):
     """What travels from a visitor's request to the process of his run arrives as it was."""
-    changes = {"n_layer": 2, "n_embd": 32, "steps": 7, "seconds": 1.5, "eval_interval": 3}
+    changes: dict[str, Any] = {"n_layer": 2, "n_embd": 32, "steps": 7, "seconds": 1.5, "eval_interval": 3}
+    changes |= {"residual": False, "norm": "layernorm", "optimizer": "sgd", "average_decay": 0.0}
     recipe = presets.recipe("small", changes)
     asked = []
+    arguments = recipe.arguments()
     monkeypatch.setattr(presets, "recipe", lambda *request: asked.append(request) or stop())
-    here("train", *recipe.arguments(), "--data", data, "--out", "nowhere")
+    here("train", *arguments, "--data", data, "--out", "nowhere")
     ((preset, given),) = asked
     monkeypatch.undo()
     assert presets.recipe(preset, given) == recipe

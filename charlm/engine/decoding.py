@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from charlm.engine.plain import PlainRunner
+from charlm.engine.plain import PlainRunner, RereadingRunner
 from charlm.engine.runner import Runner, Saved
-from charlm.models import GPT, AttentionLanguageModel, BigramLanguageModel, LanguageModel
+from charlm.models import GPT, AttentionLanguageModel, BigramLanguageModel, LanguageModel, Transformer
 from charlm.models.rotary import frequencies
 
 if TYPE_CHECKING:
@@ -29,12 +29,21 @@ POOL = ThreadPoolExecutor(CORES, "charlm-engine")
 
 def runner_for(model: LanguageModel, slots: int = 1, plain: bool = False) -> Runner:
     """What writes on with the weights of `model`, in up to `slots` texts at once: with the kernel, or
-    with plain PyTorch if `plain` or if the kernel cannot run here."""
+    with plain PyTorch if `plain` or if the kernel cannot."""
     if isinstance(model, BigramLanguageModel):
         return BigramRunner(model)
     if isinstance(model, AttentionLanguageModel | GPT):
-        return PlainRunner(model, slots) if plain or not is_usable() else AttentionRunner(model, slots)
+        return AttentionRunner(model, slots) if has_kernel(model) and not plain else PlainRunner(model, slots)
+    if isinstance(model, Transformer):
+        parts = model.config.parts
+        remembers = parts.causal and parts.positions != "learned"
+        return PlainRunner(model, slots) if remembers else RereadingRunner(model, slots)
     raise TypeError(f"no runner for {type(model).__name__}")
+
+
+def has_kernel(model: LanguageModel) -> bool:
+    """Whether the kernel computes a `model` like this, and can run here."""
+    return isinstance(model, AttentionLanguageModel | GPT) and is_usable()
 
 
 @functools.cache

@@ -1,5 +1,4 @@
-"""Writing with plain PyTorch and a cache of keys and values: until the kernel is compiled, and where it
-cannot run."""
+"""Writing with plain PyTorch: until the kernel is compiled, and where it cannot run."""
 
 from __future__ import annotations
 
@@ -8,13 +7,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from charlm.engine.runner import Runner, Saved
-from charlm.models import GPT, AttentionLanguageModel
-from charlm.models.attention import mask_future
-from charlm.models.gpt import Block
+from charlm.models.attention import SelfAttention, mask_future
 from charlm.models.rotary import angles
+from charlm.models.trace import AttentionModel, attention_of
 
 Attend: TypeAlias = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, q, k, v), the three (n, n_head, T, head_size), to what the heads bring, of the same shape."""
@@ -24,9 +22,12 @@ class PlainRunner(Runner):
     """Keeps the keys and values of the latest `block_size` characters of each text in a ring, as
     `AttentionRunner` does, and gives the same logits but for the rounding of single precision."""
 
-    def __init__(self, model: AttentionLanguageModel | GPT, slots: int):
+    def __init__(self, model: AttentionModel, slots: int):
         self._model: Any = model.rounded().eval().requires_grad_(False)
+        self._heads = _cache_heads(self._model)
+        self._scale = self._heads[0].heads.scale
         config = model.config
+        self._rotary = config.parts.positions == "rotary"
         self._block_size, self._head_size = config.block_size, config.head_size
         self._lengths = torch.zeros(slots, dtype=torch.long)
         shape = (slots, config.n_layer, config.n_head, config.block_size, config.head_size)
@@ -39,7 +40,7 @@ class PlainRunner(Runner):
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             self._keys[slot, layer, :, :T], self._values[slot, layer, :, :T] = k[0], v[0]
-            scores = q @ k.transpose(-2, -1) / self._head_size**0.5
+            scores = q @ k.transpose(-2, -1) * self._scale
             return mask_future(scores).softmax(-1) @ v
 
         return self._run(new[None], torch.arange(T), attend)[0, -1].numpy()
@@ -54,7 +55,7 @@ class PlainRunner(Runner):
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             keys, values = self._keys[:n, layer], self._values[:n, layer]
             keys[every, :, place], values[every, :, place] = k[:, :, 0], v[:, :, 0]
-            scores = q @ keys.transpose(-2, -1) / self._head_size**0.5
+            scores = q @ keys.transpose(-2, -1) * self._scale
             return scores.masked_fill(empty[:, None, None], float("-inf")).softmax(-1) @ values
 
         return self._run(torch.from_numpy(ids)[:, None], positions, attend)[:, -1].numpy()
@@ -82,22 +83,77 @@ class PlainRunner(Runner):
     def _run(self, idx: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         """Ids (n, T) → logits (n, T, vocab_size). The positions are those of the T characters of one text, or
         of the one of each text."""
-        cos, sin = angles(positions, self._head_size)
+        cos, sin = angles(positions * self._rotary, self._head_size)
         if idx.shape[1] == 1:
             cos, sin = cos[:, None, None], sin[:, None, None]  # (n, 1, 1, head_size / 2)
+        for heads in self._heads:
+            heads.attend = attend
         x = self._model.embedding(idx)
-        for i, layer in enumerate(self._model.layers):
-            run = _block if isinstance(layer, Block) else _heads
-            x = run(layer, i, x, cos, sin, attend)
+        for layer in self._model.layers:
+            x = layer(x, cos, sin)
         return self._model.unembed(x)
 
 
-def _heads(attention: Any, i: int, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
-    """As `SelfAttention.forward`, with another `attend`."""
-    return attend(i, *attention.queries_keys_values(x, cos, sin)).transpose(1, 2).flatten(2)
+class _CachedHeads(nn.Module):
+    """Stands in for the heads of a layer: `attend` looks back, also at what was read before."""
+
+    attend: Attend
+
+    def __init__(self, heads: SelfAttention, layer: int):
+        super().__init__()
+        self.heads, self.layer = heads, layer
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        out = self.attend(self.layer, *self.heads.queries_keys_values(x, cos, sin))
+        return out.transpose(1, 2).flatten(2)
 
 
-def _block(block: Block, i: int, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
-    """As `Block.forward`, with another `attend`."""
-    x = x + block.projection(_heads(block.attention, i, block.norm(x), cos, sin, attend))
-    return x + block.mlp(block.norm(x))
+def _cache_heads(model: Any) -> list[_CachedHeads]:
+    """Puts one in the place of the heads of every layer of `model`."""
+    cached = []
+    for i, layer in enumerate(model.layers):
+        cached.append(_CachedHeads(attention_of(layer), i))
+        if isinstance(layer, SelfAttention):
+            model.layers[i] = cached[-1]
+        else:
+            layer.attention = cached[-1]
+    return cached
+
+
+class RereadingRunner(Runner):
+    """Reads the latest `block_size` characters of a text anew for each that it writes, as the lecture does.
+
+    Nothing can be remembered where positions are learned, for they change once the oldest character is left
+    out, nor where a character sees the future, for what was read changes with what comes.
+    """
+
+    def __init__(self, model: AttentionModel, slots: int):
+        self._model = model.rounded().eval().requires_grad_(False)
+        self._block_size = model.config.block_size
+        self._texts: list[np.ndarray] = [np.empty(0, np.int64)] * slots
+
+    def prefill(self, slot: int, ids: np.ndarray) -> np.ndarray:
+        self._texts[slot] = ids[-self._block_size :]
+        return self._read(slot)
+
+    def step(self, ids: np.ndarray) -> np.ndarray:
+        for slot, drawn in enumerate(ids):
+            self._texts[slot] = np.append(self._texts[slot], drawn)[-self._block_size :]
+        return np.stack([self._read(slot) for slot in range(len(ids))])
+
+    def move(self, source: int, target: int) -> None:
+        self._texts[target] = self._texts[source]
+
+    def save(self, slot: int) -> np.ndarray:
+        return self._texts[slot]
+
+    def restore(self, slot: int, saved: np.ndarray) -> None:
+        self._texts[slot] = saved
+
+    def resize(self, slots: int) -> None:
+        self._texts = self._texts[:slots] + [np.empty(0, np.int64)] * (slots - len(self._texts))
+
+    @torch.no_grad()
+    def _read(self, slot: int) -> np.ndarray:
+        logits, _ = self._model(torch.from_numpy(self._texts[slot])[None])
+        return logits[0, -1].numpy()

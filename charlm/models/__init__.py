@@ -1,5 +1,5 @@
-"""The models, in the lecture's order: `bigram`, `attention`, `gpt`. Plain PyTorch that knows nothing of
-files, engines, training or the page."""
+"""The models, in the lecture's order: `bigram`, `attention`, `transformer`, `gpt`. Plain
+PyTorch that knows nothing of files, engines, training or the page."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from charlm.models.attention import AttentionConfig, AttentionLanguageModel
 from charlm.models.base import LanguageModel
 from charlm.models.bigram import BigramConfig, BigramLanguageModel
 from charlm.models.gpt import GPT, GPTConfig
+from charlm.models.parts import Parts
+from charlm.models.transformer import Transformer, TransformerConfig
 from charlm.tokenizer import CharTokenizer
 
 __all__ = [
@@ -22,12 +24,16 @@ __all__ = [
     "BigramLanguageModel",
     "GPTConfig",
     "LanguageModel",
+    "Parts",
+    "Transformer",
+    "TransformerConfig",
     "build",
 ]
 
 ARCHITECTURES: dict[str, type[LanguageModel]] = {
     "bigram": BigramLanguageModel,
     "attention": AttentionLanguageModel,
+    "transformer": Transformer,
     "gpt": GPT,
 }
 

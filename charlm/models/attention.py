@@ -3,14 +3,15 @@ think."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.models.base import LanguageModel, check_length, check_sizes, cross_entropy
+from charlm.models.parts import Parts
 from charlm.models.rotary import angles, rotate
 
 
@@ -27,6 +28,7 @@ class SelfAttention(nn.Module):
     def __init__(self, n_embd: int, n_head: int):
         super().__init__()
         self.n_head = n_head
+        self.causal, self.scale = True, (n_embd // n_head) ** -0.5
         # One projection for query, key and value of all heads: one large product is faster than 3·n_head.
         self.qkv = nn.Linear(n_embd, 3 * n_embd, bias=False)
 
@@ -44,13 +46,17 @@ class SelfAttention(nn.Module):
     def scores(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """q·k/√d of each head, before mask and softmax. (B, T, C) → (B, n_head, T, T)."""
         q, k, _ = self.queries_keys_values(x, cos, sin)
-        return q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+        return q @ k.transpose(-2, -1) * self.scale
+
+    def weights(self, scores: Tensor) -> Tensor:
+        """Scores (…, T, T) after mask, if there is one, and softmax: each row sums to one."""
+        return (mask_future(scores) if self.causal else scores).softmax(-1)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """x (B, T, C) → the heads' outputs side by side, (B, T, C)."""
         q, k, v = self.queries_keys_values(x, cos, sin)
-        # mask_future(scores).softmax(-1) @ v, without keeping anything of shape (T, T).
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        # weights(scores) @ v, without keeping anything of shape (T, T).
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal, scale=self.scale)
         return out.transpose(1, 2).flatten(2)
 
 
@@ -64,6 +70,10 @@ class AttentionConfig:
     n_head: int = 1
     n_embd: int = 32
     dropout: float = 0.0
+
+    parts: ClassVar[Parts] = Parts(
+        projection=False, mlp="none", residual=False, norm="none", positions="rotary"
+    )
 
     def __post_init__(self) -> None:
         check_sizes(self)

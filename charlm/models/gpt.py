@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from charlm.models.attention import SelfAttention
 from charlm.models.base import LanguageModel, check_length, check_sizes, cross_entropy
+from charlm.models.parts import Parts
 from charlm.models.rotary import angles, rotate
 
 
@@ -52,6 +54,8 @@ class GPTConfig:
     n_head: int = 4
     n_embd: int = 128
     dropout: float = 0.0
+
+    parts: ClassVar[Parts] = Parts(mlp="relu2", norm="rmsnorm", positions="rotary", qk_norm=True)
 
     def __post_init__(self) -> None:
         check_sizes(self)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from charlm.models.attention import AttentionLanguageModel, mask_future
+from charlm.models.attention import AttentionLanguageModel, SelfAttention
 from charlm.models.base import check_length
 from charlm.models.gpt import GPT
+from charlm.models.transformer import Transformer
 
-AttentionModel: TypeAlias = AttentionLanguageModel | GPT
+AttentionModel: TypeAlias = AttentionLanguageModel | Transformer | GPT
 """The models that look back."""
 
 
@@ -23,7 +24,8 @@ class Trace:
     scores: Tensor
     """q·k/√d before the mask and the softmax, (n_layer, B, n_head, T, T)."""
     weights: Tensor
-    """After mask and softmax, of the same shape: rows sum to one, nothing lies above the diagonal."""
+    """After mask and softmax, of the same shape: rows sum to one, and nothing lies above the diagonal, unless
+    the model has no mask."""
     residual: Tensor
     """The channels after the embedding and after each layer, (n_layer + 1, B, T, C)."""
 
@@ -46,7 +48,15 @@ def trace(model: AttentionModel, idx: Tensor) -> Trace:
         x = layer(x, cos, sin)
         residual.append(x)
     stacked = torch.stack(scores)
-    return Trace(stacked, mask_future(stacked).softmax(dim=-1), torch.stack(residual))
+    weights = attention_of(layers[0]).weights(stacked)
+    return Trace(stacked, weights, torch.stack(residual))
+
+
+def attention_of(layer: nn.Module) -> SelfAttention:
+    """The heads of a layer, of whichever model."""
+    heads = layer if isinstance(layer, SelfAttention) else layer.attention
+    assert isinstance(heads, SelfAttention)
+    return heads
 
 
 def resume(model: AttentionModel, x: Tensor, layer: int) -> Tensor:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from charlm.engine.compiling import Kernel
-from charlm.engine.decoding import runner_for
+from charlm.engine.decoding import has_kernel, runner_for
 from charlm.engine.plain import PlainRunner
 from charlm.engine.runner import Runner
 from charlm.engine.sampling import Sampler, SamplingOptions, Step
@@ -311,7 +311,7 @@ class _Group:
         plain = self._kernel is not None and not self._kernel.ready
         if self._runner is None:
             self._runner = runner_for(self.model, self._slots, plain)
-        elif isinstance(self._runner, PlainRunner) and not plain:
+        elif isinstance(self._runner, PlainRunner) and not plain and has_kernel(self.model):
             before, self._runner = self._runner, runner_for(self.model, self._slots)
             for slot in range(len(self.active)):
                 self._runner.restore(slot, before.save(slot))

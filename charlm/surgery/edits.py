@@ -15,10 +15,9 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from charlm.errors import CharlmError
-from charlm.models import GPT, LanguageModel
-from charlm.models.attention import SelfAttention
-from charlm.models.gpt import MLP, Block
-from charlm.models.trace import AttentionModel
+from charlm.models import LanguageModel
+from charlm.models.gpt import MLP
+from charlm.models.trace import AttentionModel, attention_of
 
 MAX_FACTOR = 3.0
 """By how much a head's output may be multiplied at most."""
@@ -326,16 +325,9 @@ def attentive(model: LanguageModel) -> AttentionModel:
     return model
 
 
-def attention_of(layer: nn.Module) -> SelfAttention:
-    """The heads of a layer, of either model."""
-    heads = layer.attention if isinstance(layer, Block) else layer
-    assert isinstance(heads, SelfAttention)
-    return heads
-
-
 def mlp_of(layer: nn.Module) -> MLP:
-    """The MLP of a layer of a GPT."""
-    assert isinstance(layer, Block)
+    """The MLP of a layer that has one."""
+    assert isinstance(layer.mlp, MLP)
     return layer.mlp
 
 
@@ -346,5 +338,5 @@ def check_number(part: str, number: int, most: int) -> None:
 
 
 def _check_mlp(model: AttentionModel) -> None:
-    if not isinstance(model, GPT):
+    if model.config.parts.mlp == "none":
         raise CharlmError("This model has no MLP: its layers are heads alone.")

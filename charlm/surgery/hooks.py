@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from charlm.errors import CharlmError, check_range
-from charlm.models.attention import mask_future
-from charlm.models.trace import AttentionModel, Trace, trace
-from charlm.surgery.edits import SwitchNeuron, attention_of, check_number, mlp_of
+from charlm.models.trace import AttentionModel, Trace, attention_of, trace
+from charlm.surgery.edits import SwitchNeuron, check_number, mlp_of
 
 ROUNDING = 1e-6
 """By how much weights that sum to 1 may miss it."""
@@ -148,7 +147,7 @@ def _reweigh(cells: list[AttentionCell]) -> Callable[..., Tensor]:
 
     def hook(attention: Any, args: tuple[Tensor, Tensor, Tensor], out: Tensor) -> Tensor:
         *_, v = attention.queries_keys_values(*args)
-        weights = set_cells(mask_future(attention.scores(*args)).softmax(-1), cells)
+        weights = set_cells(attention.weights(attention.scores(*args)), cells)
         return (weights @ v).transpose(1, 2).flatten(2)
 
     return hook

@@ -23,7 +23,7 @@ from charlm.corpus import Corpus, get_batch
 from charlm.engine.sampling import MAX_SEED, stream
 from charlm.errors import CharlmError, check_range
 from charlm.files import write_atomically
-from charlm.models import GPT, BigramLanguageModel, LanguageModel
+from charlm.models import BigramLanguageModel, LanguageModel
 from charlm.models.trace import AttentionModel, trace
 from charlm.training import distributed
 from charlm.training.evaluation import bigram_counts, counted_bigram_loss, evaluate
@@ -33,18 +33,27 @@ SAMPLE_CHARS = 200
 WATCHED_CHARS = 24
 """How much of the validation split is watched for its attention."""
 
+OPTIMIZERS = ("sgd", "adamw", "muon")
+SCHEDULES = ("constant", "linear", "cosine")
+"""How the learning rate goes on after the warm-up: as it is, or down to zero."""
+MOMENTUM = 0.9
+"""Of SGD."""
+
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train. `learning_rate` is AdamW's, for tables and gains; `muon_learning_rate` is for
-    the matrices inside the blocks. `average_decay` is how slowly the averaged weights move. With
-    `seconds`, a run ends after that time if `steps` have not ended it before."""
+    """How to train. With the optimizer "muon", `muon_learning_rate` is for the matrices inside the layers and
+    all else is AdamW's at `learning_rate`. `average_decay` is how slowly the averaged weights move; at 0 they
+    are the weights themselves. With `seconds`, a run ends after that time if `steps` have not ended it
+    before."""
 
     steps: int = 2000
     seconds: float | None = None
     batch_size: int = 32
+    optimizer: str = "muon"
+    schedule: str = "linear"
     learning_rate: float = 3e-3
     muon_learning_rate: float = 0.02
     weight_decay: float = 0.1
@@ -55,6 +64,11 @@ class TrainingOptions:
     seed: int = 1337
 
     def __post_init__(self) -> None:
+        for name, choices in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in choices:
+                raise CharlmError(
+                    f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r:.100}."
+                )
         for name in ("steps", "batch_size", "eval_interval", "eval_blocks"):
             if getattr(self, name) < 1:
                 raise CharlmError(f"{name} must be at least 1, not {getattr(self, name)}.")
@@ -135,13 +149,16 @@ class Progress:
 
 
 def build_optimizers(model: LanguageModel, options: TrainingOptions) -> list[torch.optim.Optimizer]:
-    """AdamW for everything, as in the lecture, but Muon for the matrices inside the blocks of a GPT.
+    """SGD, or AdamW as in the lecture, for everything; or AdamW, but Muon for the matrices inside the layers.
 
     Muon (Jordan et al., 2024) makes the update of a matrix orthogonal, so that all its directions
     learn equally fast.
     """
-    blocks: list[nn.Parameter] = list(model.layers.parameters()) if isinstance(model, GPT) else []
-    matrices = [p for p in blocks if p.ndim == 2]
+    if options.optimizer == "sgd":
+        return [torch.optim.SGD(model.parameters(), lr=options.learning_rate, momentum=MOMENTUM)]
+    matrices: list[nn.Parameter] = []
+    if isinstance(model, AttentionModel) and options.optimizer == "muon":
+        matrices = [p for layer in model.layers for p in layer.parameters() if p.ndim == 2]
     kept_apart = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in kept_apart]
     optimizers: list[torch.optim.Optimizer] = [
@@ -155,11 +172,14 @@ def build_optimizers(model: LanguageModel, options: TrainingOptions) -> list[tor
 
 
 def learning_rate_factor(step: int, done: float, options: TrainingOptions) -> float:
-    """A straight line up during the warm-up, then one down to zero (Defazio et al., 2023).
+    """A straight line up during the warm-up, and then, as the schedule says: one down to zero (Defazio et
+    al., 2023), half a cosine down to zero, or no change.
 
     `done` is the part of the run that lies behind, from 0 to 1.
     """
-    return min(1.0, (step + 1) / max(1, options.warmup_steps)) * (1 - done)
+    warm = min(1.0, (step + 1) / max(1, options.warmup_steps))
+    left = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * min(1.0, done))) / 2}
+    return warm * left[options.schedule]
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
