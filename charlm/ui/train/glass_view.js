@@ -1,7 +1,6 @@
 // One training step of the bigram table: the batch, a picture of the whole table for each stage of the step, and
 // under each the formula of the cell that is pointed at.
-const { el, svg, glyphs, spoken, floats, count, many, percent, scale, heat, heatMap, walk, asker } =
-  window.charlm;
+const { el, svg, glyphs, floats, count, many, percent, scale, heat, heatMap, walk, asker } = window.charlm;
 const root = element.querySelector(".glass_view");
 const CHART_HEIGHT = 150;
 const MARGIN = { left: 38, right: 12, top: 14, bottom: 22 };
@@ -37,15 +36,15 @@ const STAGES = [
   },
   {
     name: "m",
-    title: "5 First moment m",
-    caption: "average of gradients",
+    title: "5 Moment m",
+    caption: "of the gradients",
     means: "A moving average of the gradients: which way a cell was pulled of late.",
     formula: tellFirstMoment,
   },
   {
     name: "v",
-    title: "6 Second moment v",
-    caption: "average of their squares",
+    title: "6 Moment v",
+    caption: "of their squares",
     means: "A moving average of their squares: how hard a cell was pulled of late.",
     formula: tellSecondMoment,
   },
@@ -53,15 +52,13 @@ const STAGES = [
     name: "change",
     title: "7 Change",
     caption: "of each cell, by AdamW",
-    means:
-      "Against the first moment, divided by the root of the second: small gradients move a cell as far as large ones.",
+    means: "Against m, divided by the root of v: small gradients move a cell about as far as large ones.",
     formula: tellChange,
   },
   {
     name: "new_table",
     title: "8 New table",
     caption: "the sum of 1 and 7",
-    means: "",
     formula: tellSum,
   },
 ];
@@ -77,7 +74,11 @@ let cell = null; // and the one that is pointed at.
 
 const problem = el("p", { class: "hint", role: "status", text: "Computing …" });
 const cut = el("p", { class: "hint cut" });
-const batch = el("div", { class: "batch", role: "listbox", "aria-label": "The places of the batch" });
+const batch = el("div", {
+  class: "batch",
+  role: "listbox",
+  "aria-label": "The places of the batch: number, input, target, loss",
+});
 const chart = el("div", { class: "chart" });
 const one = el("button", { type: "button", class: "first", text: "One more step", onclick: () => more(1) });
 const ten = el("button", { type: "button", text: "Ten more", onclick: () => more(10) });
@@ -100,8 +101,7 @@ const body = el(
     el("section", {}, el("h3", { text: "The batch: input, target, loss" }), batch),
     el("section", {}, el("h3", { text: "The loss so far" }), chart),
   ),
-  el("div", { class: "buttons" }, one, ten, next, again),
-  say,
+  el("div", { class: "controls" }, el("div", { class: "buttons" }, one, ten, next, again), say),
   stages,
   key,
   hint,
@@ -142,6 +142,8 @@ function lossTable() {
   for (const { input, target, loss } of places) table[at([input, target])] += loss / places.length;
   return table;
 }
+
+const tableOf = (name) => (name === "losses" ? lossTable() : shown[name]);
 
 function tellLogit([row, column]) {
   return ["table[", charOf(row), ", ", charOf(column), `] = ${digits(shown.table[at([row, column])])}`];
@@ -255,14 +257,13 @@ function sentence() {
   return parts;
 }
 
-// What the last stage that is shown does, and does to the chosen cell.
+// What the last stage that is shown does, and finds for the chosen cell.
 function unfinished() {
-  const { title, means, formula } = STAGES[stage - 1];
-  return [
-    `Step ${count(shown.step)}, stage ${stage} of ${LAST}, ${title.slice(2)}. ${means} `,
-    ...formula(cell),
-    ".",
-  ];
+  const { name, title, means } = STAGES[stage - 1];
+  const [row, column] = cell;
+  const value = digits(tableOf(name)[at(cell)]);
+  const where = `Step ${count(shown.step)}, stage ${stage} of ${LAST}, ${title.slice(2)}. ${means} `;
+  return [where, charOf(column), " after ", charOf(row), `: ${value}.`];
 }
 
 // Marks a cell everywhere, and tells its formulas.
@@ -286,7 +287,7 @@ function pin() {
 }
 
 function picture({ name, title, caption }, k) {
-  const table = name === "losses" ? lossTable() : shown[name];
+  const table = tableOf(name);
   const most = table.reduce((a, x) => Math.max(a, Math.abs(x)), 0);
   const isShown = k < stage;
   const map = heatMap({
@@ -329,16 +330,13 @@ function drawBatch() {
   const place = ({ input, target, loss, i }) =>
     el(
       "div",
-      {
-        class: "place",
-        role: "option",
-        "aria-selected": "false",
-        "aria-label": `Place ${i + 1}: ${spoken(shown.chars[input])}, then ${spoken(shown.chars[target])}, loss ${loss.toFixed(2)}`,
-        tabindex: -1,
-      },
+      { class: "place", role: "option", "aria-selected": "false", tabindex: -1 },
       el("small", { text: i + 1 }),
-      el("span", { class: "input" }, glyphs(shown.chars[input])),
-      el("span", { class: "next" }, glyphs(shown.chars[target])),
+      " ",
+      el("span", {}, glyphs(shown.chars[input])),
+      el("span", { class: "arrow", text: " → " }),
+      el("span", {}, glyphs(shown.chars[target])),
+      " ",
       el("span", { class: "loss", text: loss.toFixed(2) }),
     );
   const focused = [...batch.children].indexOf(document.activeElement);
@@ -391,7 +389,10 @@ function drawAll() {
     const target = y.flat()[i];
     return { i, input, target, loss: -Math.log(probs[at([input, target])]) };
   });
-  pinned ??= [places[0].input, places[0].target];
+  if (!pinned) {
+    pinned = [places[0].input, places[0].target];
+    cell = pinned;
+  }
   cut.hidden = [...props.value.text].length <= read;
   cut.textContent = `Of this text, the last ${read} characters are used.`;
   hint.textContent = `The loss is the mean of the losses at the ${places.length} places (N). The batch is the same at every step, so that only the table changes, and lr stays ${options.lr}; a training run takes another batch each time and lowers lr to zero.`;
@@ -403,7 +404,7 @@ function show() {
   drawStages();
   drawChart();
   drawButtons();
-  point(...pinned);
+  point(...cell);
 }
 
 const ask = asker(root, (asked) => server.one_step(asked), tell);
@@ -413,7 +414,8 @@ function tell(answer, { text }) {
   problem.textContent = answer.error ?? "";
   body.hidden = Boolean(answer.error);
   if (answer.error) return;
-  shown = decode(answer);
+  if (text !== shown?.text) pinned = null;
+  shown = { text, ...decode(answer) };
   drawAll();
 }
 
@@ -431,14 +433,13 @@ function nextStage() {
   if (!shown) return;
   stage = (stage % LAST) + 1;
   show();
-  stages.children[stage - 1].scrollIntoView({ block: "nearest", inline: "nearest" });
+  stages.children[stage - 1].scrollIntoView({ block: "nearest", inline: "start" });
 }
 
 function draw() {
   const text = props.value?.text;
   if (text === undefined || text === root.dataset.text) return;
   root.dataset.text = text;
-  [pinned, shown] = [null, null];
   want(1);
 }
 
