@@ -76,17 +76,14 @@ window.charlm.runChart = (() => {
     ];
   }
 
-  // Losses to compare with: dotted, each with its name at the right.
-  function lineOf({ name, loss }, y, width) {
+  // Losses to compare with: dotted, each with its name where the curves are seldom: of a high one at the right.
+  function lineOf({ name, loss, high }, y, width) {
     const right = width - MARGIN.right;
     const place = y.place(loss);
+    const at = high ? { x: right - 4, "text-anchor": "end" } : { x: MARGIN.left + 4 };
     return [
       svg("line", { class: "baseline", x1: MARGIN.left, x2: right, y1: place, y2: place }),
-      svg(
-        "text",
-        { class: "halo", x: right - 4, y: place - 5, "text-anchor": "end" },
-        `${name} ${loss.toFixed(2)}`,
-      ),
+      svg("text", { class: "halo", y: place - 5, ...at }, `${name} ${loss.toFixed(2)}`),
     ];
   }
 

@@ -189,15 +189,18 @@ def as_csv(run: Run) -> str:
 def default_name(preset: str, changes: dict[str, Any], taken: Sequence[str], most: int) -> str:
     """What a run is called that has no name: its preset and what differs, in at most so many characters, and
     not what is `taken`."""
-    name = knobs.title_of(preset)
-    for i, phrase in enumerate(phrases := knobs.differences(preset, changes)):
-        left = ", …" if i + 1 < len(phrases) else ""
-        if len(f"{name}, {phrase}{left}") > most:
-            name += ", …"
-            break
-        name += f", {phrase}"
+    phrases = [knobs.title_of(preset), *knobs.differences(preset, changes)]
     marks = ("" if n == 1 else f" ({n})" for n in itertools.count(1))
-    return next(title for mark in marks if (title := name[: most - len(mark)] + mark) not in taken)
+    names = (_as_many_as_fit(phrases, most - len(mark)) + mark for mark in marks)
+    return next(name for name in names if name not in taken)
+
+
+def _as_many_as_fit(phrases: Sequence[str], most: int) -> str:
+    for n in range(len(phrases), 1, -1):
+        name = ", ".join([*phrases[:n], *(["…"] if n < len(phrases) else [])])
+        if len(name) <= most:
+            return name
+    return phrases[0]
 
 
 def described(preset: str, changes: dict[str, Any]) -> str:

@@ -28,7 +28,7 @@ def base_of(preset: str | None, rung: str | None) -> str:
 
 class Controls:
     """All that a run is set by besides its text. `inputs` are `preset`, `rung`, `unit`, `amount` and one for
-    each of `KNOBS`, in this order."""
+    each of `KNOBS`, in this order; `outputs` are what `show` updates."""
 
     def __init__(self, page: Page):
         self.page = page
@@ -36,11 +36,14 @@ class Controls:
         self._lay_out_model()
         self._lay_out_budget()
         self.knobs: list[Any] = []
+        self.groups = []
         for group in GROUPS:
-            with gr.Accordion(group, open=False, elem_classes="switches"):
+            with gr.Accordion(group, open=False, elem_classes="switches") as accordion:
+                self.groups.append(accordion)
                 for knob in (knob for knob in KNOBS if knob.group == group):
                     self.knobs.append(_control(knob, first[knob.name]))
         self.inputs = [self.preset, self.rung, self.unit, self.amount, *self.knobs]
+        self.outputs = [*self.inputs, *self.groups]
         self._connect()
 
     def _lay_out_model(self) -> None:
@@ -71,8 +74,8 @@ class Controls:
     def _connect(self) -> None:
         unseen = self.page.unseen
         self.unit.input(self._offer_amount, [self.preset, self.rung, self.unit], self.amount, **unseen)
-        self.preset.input(lambda preset: self.choose(preset), self.preset, self.inputs, **unseen)
-        self.rung.input(self._choose_rung, [self.preset, self.rung], self.inputs, **unseen)
+        self.preset.input(lambda preset: self.choose(preset), self.preset, self.outputs, **unseen)
+        self.rung.input(self._choose_rung, [self.preset, self.rung], self.outputs, **unseen)
         optimizer, *rates = (
             self.knobs[i]
             for i, knob in enumerate(KNOBS)
@@ -103,7 +106,7 @@ class Controls:
         return self.show(preset, {}, STEPS, numbers.default_amount(preset, STEPS))
 
     def show(self, preset: str, changes: Mapping[str, Any], unit: str, amount: float) -> list[Any]:
-        """Sets everything to a preset with `changes`, for so long: updates of `inputs`."""
+        """Sets everything to a preset with `changes`, for so long: updates of `outputs`."""
         is_rung = preset in RUNG_NAMES
         settings = knobs.of_preset(preset) | changes
         return [
@@ -111,7 +114,11 @@ class Controls:
             preset if is_rung else NO_RUNG,
             unit,
             amount,
-            *(_shown(knob, preset, settings) for knob in KNOBS),
+            *(_shown(knob, settings) for knob in KNOBS),
+            *(
+                gr.update(visible=any(k.group == group and k.name in settings for k in KNOBS))
+                for group in GROUPS
+            ),
         ]
 
 
@@ -126,15 +133,14 @@ def _control(knob: Knob, value: Any) -> Any:
     if knob.is_switch:
         return gr.Checkbox(**options)
     if knob.choices:
-        return gr.Radio(knobs.choices_of(knob, FIRST_PRESET), **options)
+        return gr.Radio([(knobs.WORDS[choice], choice) for choice in knob.choices], **options)
     if not knob.step:
         return gr.Number(**options)
     return gr.Slider(*knob.bounds, step=knob.step, **options)
 
 
-def _shown(knob: Knob, preset: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(knob: Knob, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Sets the control of a switch, or hides it from a model that has no such thing."""
     if knob.name not in settings or (knob.name == "muon_learning_rate" and settings["optimizer"] != "muon"):
         return gr.update(visible=False)
-    offered = {"choices": knobs.choices_of(knob, preset)} if knob.name == "optimizer" else {}
-    return gr.update(value=settings[knob.name], visible=True, info=knobs.info_of(knob.name), **offered)
+    return gr.update(value=settings[knob.name], visible=True, info=knobs.info_of(knob.name))

@@ -5,7 +5,7 @@ let drawn = "";
 
 function choice(id, ...label) {
   const input = el("input", { type: "radio", name: "guess", value: id, onchange: () => choose(id) });
-  return el("label", {}, input, " ", ...label);
+  return el("label", {}, input, ...label);
 }
 
 function choose(id) {
@@ -33,9 +33,8 @@ function draw() {
         choice(
           id,
           badges.badge(number),
-          " ",
           el("bdi", { text: name }),
-          loss === null ? "" : el("span", { class: "hint", text: ` ${loss.toFixed(2)}` }),
+          loss === null ? "" : el("span", { class: "hint", text: loss.toFixed(2) }),
         ),
       ),
     ),

@@ -237,7 +237,7 @@ KNOBS = (
         "average_decay",
         LEARNING,
         "Weight averaging",
-        "What is kept is a moving average of the weights: the nearer to 1, the longer. At 0 it is the weights "
+        "What is kept is a moving average of the weights: the nearer to 1, the longer. At 0 it is those "
         "of the last step themselves.",
         lambda value: f"with weights averaged at {value:g}" if value else "without weight averaging",
         step=0.01,
@@ -261,13 +261,6 @@ def info_of(name: str) -> str:
     """What a switch does, and the bounds of a number that is typed."""
     knob = BY_NAME[name]
     return knob.sentence if knob.step else f"{knob.sentence} From {knob.bounds[0]:g} to {knob.bounds[1]:g}."
-
-
-def choices_of(knob: Knob, preset: str) -> list[tuple[str, Any]]:
-    """What is offered for a preset, as (name on the page, value): a bigram table has nothing for Muon."""
-    has_parts = presets.find(preset).has_parts
-    offered = [choice for choice in knob.choices if choice != "muon" or has_parts]
-    return [(WORDS[choice], choice) for choice in offered]
 
 
 def title_of(preset: str) -> str:

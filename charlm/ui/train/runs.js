@@ -22,6 +22,10 @@ window.charlm.runs = (() => {
       guessed = id;
     },
     guessed: () => guessed,
+    // On a phone, where a run is shown below its controls.
+    follow: () => {
+      if (innerWidth <= 760) document.querySelector("#train-progress").scrollIntoView();
+    },
     save: (file) => {
       if (file) download(file.name, new Blob([file.text], { type: "text/plain" }));
     },

@@ -75,7 +75,7 @@ class RunsPanel:
         self.watch_after(chose)
         self.removed = self.shown.delete(self.remove, asked, chosen, js=WANTED, **unseen)
         self.watch_after(self.removed)
-        outputs = [*self.controls.inputs, self.controls.name, notes]
+        outputs = [*self.controls.outputs, self.controls.name, notes]
         repeated = self.shown.edit(self.repeat, asked, outputs, js=WANTED, **unseen)
         repeated.then(None, None, None, js=TO_START, **SILENT_EVENT)
         packed = self.shown.download(self.export, asked, self.file, js=WANTED, **unseen)
@@ -90,7 +90,7 @@ class RunsPanel:
         """Sets all controls as they were for a run."""
         run = self.runs.find(visitor, id)
         if run is None:
-            return [gr.skip() for _ in range(len(self.controls.inputs) + 2)]
+            return [gr.skip() for _ in range(len(self.controls.outputs) + 2)]
         unit, amount = comparison.budget_of(run)
         changes = comparison.changes_of(run)
         shown = self.controls.show(run.recipe.preset, changes, unit, amount)

@@ -40,7 +40,8 @@ const say = el("p", { class: "say", role: "status" });
 const all = el("button", { type: "button", text: "Whole chart", onclick: () => zoom(null) });
 const rungs = el("select", { "aria-label": "A rung of the ladder to compare with", onchange: chooseRung });
 const controls = layControls();
-const panel = el("div", {}, el("h2", { text: "Your runs" }), verdict, table, controls, box, say);
+const below = el("p", { class: "hint" });
+const panel = el("div", {}, el("h2", { text: "Your runs" }), verdict, table, controls, box, say, below);
 
 function heading(text) {
   return el("th", { scope: "col", text });
@@ -72,13 +73,8 @@ function layControls() {
     "div",
     { class: "controls" },
     group("Losses", el("span", { text: "Losses:" }), ...kinds),
-    group(
-      "Axes",
-      el("label", {}, "against ", axis),
-      set("logX", "logarithmic"),
-      set("logY", "loss logarithmic"),
-    ),
-    group("To compare with", set("baselines", "what needs no training"), rungs),
+    group("Axes", el("label", {}, "against ", axis), set("logX", "log scale"), set("logY", "log loss")),
+    group("To compare with", set("baselines", "baselines"), rungs),
     group(
       "The picture",
       el("button", { type: "button", text: "Closer", onclick: () => chart?.closer(0.5) }),
@@ -203,6 +199,18 @@ function drawVerdict({ said, right, of }) {
   verdict.hidden = !text;
 }
 
+function drawBelow({ runs: listed, chosen }) {
+  below.hidden = listed.length < 2;
+  const { number, name } = listed.find(({ id }) => id === chosen);
+  below.replaceChildren(
+    "Below, how ",
+    badges.badge(number),
+    " ",
+    el("b", { text: name }),
+    " learned. Choose another in the list to see how that one did.",
+  );
+}
+
 const shownRuns = () => props.value.runs.filter(({ id }) => !hidden.has(id));
 
 // The losses to compare with: those of the first run's text.
@@ -210,7 +218,11 @@ function linesFor(shown) {
   const known = props.value.rungs ?? [];
   const rung = known.find(({ name }) => name === looked.rung);
   const text = shown.find(({ baselines }) => Object.keys(baselines).length)?.baselines ?? {};
-  const lines = Object.entries(text).map(([name, loss]) => ({ name: BASELINES[name], loss }));
+  const lines = Object.entries(text).map(([name, loss]) => ({
+    name: BASELINES[name],
+    loss,
+    high: name === "uniform",
+  }));
   return [...(looked.baselines ? lines : []), ...(rung ? [{ name: rung.title, loss: rung.loss }] : [])];
 }
 
@@ -267,6 +279,7 @@ function draw() {
   if (!panel.isConnected) root.replaceChildren(panel);
   keepFocus(() => drawList(v));
   drawVerdict(v.guesses);
+  drawBelow(v);
   drawRungs(v.rungs);
   drawChart();
 }

@@ -117,6 +117,7 @@ class TrainTab:
         outputs = [self.runs.timer, self.runs.chosen, self.runs.guess, self.notes]
         self.begun = self.start.click(self.begin, asked, outputs, **self.page.unseen)
         self.runs.watch_after(self.begun)
+        self.begun.success(None, None, None, js="() => charlm.runs.follow()", **SILENT_EVENT)
 
     def begin(
         self,
