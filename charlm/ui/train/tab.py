@@ -27,17 +27,18 @@ gibberish turn into words; then paste a text of your own.
 """
 SHAKESPEARE, FILE, PASTED = "Tiny Shakespeare", "A text file", "Pasted text"
 FIRST_PRESET = "small"
-NOTHING_DRAWN = ("", "", 0)
+NOTHING_DRAWN = ("", "", 0, 0)
 
 
 class TrainTab:
-    """The tab's components and what they do."""
+    """The tab's components and what they do. `history` triggers "apply" when another tab is to play a step of
+    a run: `charlm.learning` says which."""
 
     def __init__(self, page: Page, tab: gr.Tab, timer: gr.Timer):
         """`timer` ticks while a run of the visitor is watched."""
         self.page, self.service, self.timer = page, page.service, timer
         self.drawn = gr.State(NOTHING_DRAWN)
-        """The run, its state and how many of its evaluations are on the screen."""
+        """The run, its state, and how many of its evaluations and of its kept steps are on the screen."""
         intro(INTRO)
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
@@ -209,12 +210,12 @@ class TrainTab:
             raise CharlmError("Paste a text first.")
         return pasted, []
 
-    def watch(self, visitor: str, drawn: tuple[str, str, int]) -> list[Any]:
+    def watch(self, visitor: str, drawn: tuple[str, str, int, int]) -> list[Any]:
         """Shows where the visitor's run stands; what is on the screen already is not drawn anew."""
         run = self.service.runs.of(visitor) if visitor else None
         if run is None:
             return [gr.Timer(active=False), drawn, *(gr.skip() for _ in range(3))]
-        now = (run.id, run.state, len(run.evaluations))
+        now = (run.id, run.state, len(run.evaluations), len(run.kept_steps))
         history = numbers.history(run) if now != drawn else gr.skip()
         ended = not run.active and now[:2] != drawn[:2]
         models = self.service.own_names(visitor) if ended else gr.skip()
