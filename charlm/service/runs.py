@@ -24,7 +24,7 @@ from typing import Any, cast
 
 from charlm import checkpoints
 from charlm.errors import CharlmError
-from charlm.service import estimate, limits
+from charlm.service import estimate, kept, limits
 from charlm.service.visitors import Visitors
 from charlm.training import presets
 from charlm.training.presets import Recipe
@@ -72,6 +72,12 @@ class Run:
     def model(self) -> Path:
         """The folder of the checkpoint that the run leaves."""
         return self.folder / MODEL
+
+    @property
+    def kept_steps(self) -> list[int]:
+        """The steps at which the model can be asked for, in order: of the evaluations, those of which a
+        checkpoint is still there."""
+        return kept.kept_steps(self.model)
 
     @property
     def active(self) -> bool:
@@ -165,6 +171,13 @@ class TrainingRuns:
         with self._lock:
             return next((run for run in reversed(self._runs) if run.visitor == visitor), None)
 
+    def find_kept(self, name: str) -> tuple[Run, int] | None:
+        """The run and the step that the model called `name` is of, if it is kept."""
+        with self._lock:
+            runs = [run for run in self._runs if name.startswith(run.id)]
+        names = {kept.kept_name(run.id, step): (run, step) for run in runs for step in run.kept_steps}
+        return names.get(name)
+
     def place(self, run: Run) -> int:
         """1 for the next in line, 0 for a run that does not wait."""
         with self._lock:
@@ -208,7 +221,7 @@ class TrainingRuns:
             run.process = _begin(run)
             if run.stopping:  # Whoever stopped it meanwhile found no process to tell.
                 _ask_to_stop(run)
-            complaint = _follow(run)
+            complaint = _follow(run, self._make_room)
             if _has_model(run):
                 complaint = f"{complaint} {KEPT}" if run.process.returncode else ""
                 for listener in self._listeners:
@@ -224,6 +237,12 @@ class TrainingRuns:
                 run.state = "stopped" if run.stopping else "failed" if complaint else "done"
                 run.error = complaint if run.state == "failed" else ""
                 self._fill()
+
+    def _make_room(self) -> None:
+        """Removes kept steps that there is no room for."""
+        with self._lock:
+            runs = [kept.KeptRun(self._client(run), run.model, run.active) for run in self._runs]
+        kept.make_room(runs, limits.MAX_KEPT_BYTES)
 
     def _forget_the_gone(self) -> None:
         """Drops from the line who is away, and removes the finished runs of visitors who are gone."""
@@ -282,25 +301,31 @@ def _ask_to_stop(run: Run) -> None:
 def _has_model(run: Run) -> bool:
     """Whether a run has left a model that has learned something: if it was killed, the last that it had
     written whole."""
-    found = sorted(run.folder.glob(f"{MODEL}*"), key=lambda folder: folder.stat().st_mtime_ns, reverse=True)
-    best = run.model if run.process.returncode == 0 else next(filter(_has_learned, found), None)
-    for folder in found:
-        if folder != best:
-            shutil.rmtree(folder, ignore_errors=True)
-    if best is not None and best != run.model:
-        best.rename(run.model)
+    if run.process.returncode:
+        for folder in run.folder.glob(f"{MODEL}*"):
+            if not (folder / checkpoints.CONFIG).exists():  # It was being written.
+                shutil.rmtree(folder, ignore_errors=True)
+        _take_the_latest(run)
     return (run.model / checkpoints.CONFIG).exists()
 
 
-def _has_learned(folder: Path) -> bool:
-    try:
-        return bool(checkpoints.load(folder).record["steps"])
-    except CharlmError:  # Its process ended while it was writing it.
-        return False
+def _take_the_latest(run: Run) -> None:
+    """Makes the latest of what a run has kept its model, and removes what is damaged of it."""
+    for folder in (run.model, *(kept.folder_of(run.model, step) for step in reversed(run.kept_steps))):
+        try:
+            learned = checkpoints.load(folder).record["steps"]
+        except CharlmError:  # The process ended between the two files of it.
+            shutil.rmtree(folder, ignore_errors=True)
+            continue
+        if learned:
+            if folder != run.model:
+                shutil.copytree(folder, run.model)
+            return
 
 
-def _follow(run: Run) -> str:
-    """Takes note of what a run tells, until it ends. Returns its last complaint, a sentence."""
+def _follow(run: Run, evaluated: Callable[[], object]) -> str:
+    """Takes note of what a run tells, until it ends, and calls `evaluated` after each evaluation. Returns its
+    last complaint, a sentence."""
     process = run.process
     heard = [time.monotonic()]
     complaints: deque[str] = deque(maxlen=20)
@@ -309,6 +334,8 @@ def _follow(run: Run) -> str:
         for event in _events(process.stdout):
             heard[0] = time.monotonic()
             _note(run, event)
+            if "val_loss" in event:
+                evaluated()
 
     listeners = [
         threading.Thread(target=target, daemon=True)

@@ -12,6 +12,7 @@ from typing import Any
 from charlm import checkpoints
 from charlm.errors import CharlmError
 from charlm.service import estimate
+from charlm.service.kept import kept_name
 from charlm.service.limits import MAX_FILE_BYTES, MAX_RUN_SECONDS, SECONDS_A_LOSS, check_run
 from charlm.service.runs import EVALUATIONS, TEXT, Run
 from charlm.textfile import decode_text
@@ -104,12 +105,17 @@ def progress(run: Run, place: int) -> dict[str, Any]:
 
 
 def history(run: Run) -> dict[str, Any]:
-    """What a run could do at each of its evaluations, what it ought to beat, and what that tells."""
+    """What a run could do at each of its evaluations, what it ought to beat, and what that tells. `model` is
+    the name of the model that was evaluated, None if it is not kept."""
     keys = ("step", "train_loss", "val_loss", "sample", "attention", "watched")
-    evaluations = [{key: e.get(key) for key in keys} for e in run.evaluations]
+    models = {step: kept_name(run.id, step) for step in run.kept_steps}
+    evaluations = [
+        {key: e.get(key) for key in keys} | {"model": models.get(e["step"])} for e in run.evaluations
+    ]
     measured = None if run.active else measured_losses(run)
     return {
         "id": run.id,
+        "seed": run.recipe.options.seed,
         "evaluations": evaluations,
         "baselines": run.baselines,
         "crossing": crossing(run.evaluations, run.baselines.get("bigram")),

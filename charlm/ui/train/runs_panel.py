@@ -108,12 +108,12 @@ class RunsPanel:
 
 def _state(run: Run) -> list[Any]:
     """What changes of a run when it has to be drawn anew."""
-    return [run.id, run.state, len(run.evaluations), len(run.batch_losses)]
+    return [run.id, run.state, len(run.evaluations), len(run.kept_steps), len(run.batch_losses)]
 
 
 def _part(drawn: dict[str, Any]) -> list[Any]:
     """What of that concerns the history of the chosen run: not the losses of its batches."""
-    return [state[:3] for state in drawn["runs"] if state[0] == drawn["chosen"]]
+    return [state[:4] for state in drawn["runs"] if state[0] == drawn["chosen"]]
 
 
 def _list(runs: list[Run], chosen: Run) -> dict[str, Any]:

@@ -28,7 +28,8 @@ gibberish turn into words. Then say what you expect, take one of its parts away,
 
 
 class TrainTab:
-    """The tab's components and what they do."""
+    """The tab's components and what they do. `history` triggers "apply" when another tab is to play a step of
+    a run: `charlm.learning` says which."""
 
     def __init__(self, page: Page, tab: gr.Tab, timer: gr.Timer):
         """`timer` ticks while a run of the visitor is watched."""
@@ -43,6 +44,7 @@ class TrainTab:
                 self.keeping = Keeping(page, self.notes)
             with gr.Column(scale=3, min_width=320):
                 self.runs = RunsPanel(page, tab, timer, self.controls, self.notes)
+                self.history = self.runs.history
         self.code = code(source.code(presets.recipe(FIRST_PRESET)))
         self._begin()
         self._foresee_when_changed(tab)
