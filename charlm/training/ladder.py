@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import statistics
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
@@ -47,8 +48,9 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Climb:
     """One training of a rung: the losses in nats per character of the averaged weights, as a checkpoint keeps
-    them, on the whole validation split and on as much of the training split; the `seconds` it took, with its
-    evaluations; and what it writes from nothing at temperature 0.8.
+    them, on the whole validation split and on as much of the training split; the `seconds` that it took of
+    one processor core (the GPT's: of a clock), however busy the machine was; and what it writes from nothing
+    at temperature 0.8.
 
     `curve` has the step, the estimated training and validation loss and the seconds of each evaluation.
     """
@@ -117,11 +119,11 @@ def settings_of(name: str) -> dict[str, Any]:
     return {key: value for key, value in presets.recipe(name).settings().items() if key != "seed"}
 
 
-def load_ladder(folder: Path = checkpoints.CHECKPOINTS) -> list[Entry]:
-    """What is known of the rungs, from the lowest up; nothing if the file in `folder` cannot be read, which
-    is logged."""
+def load_ladder(folder: Path | None = None) -> list[Entry]:
+    """What is known of the rungs, from the lowest up: by the file in `folder`, or the one that comes with
+    charlm. Nothing if it cannot be read, which is logged."""
     try:
-        value = json.loads((folder / LADDER).read_bytes())
+        value = json.loads(((folder or checkpoints.CHECKPOINTS) / LADDER).read_bytes())
         if value["format"] != FORMAT:
             raise ValueError("it has another format")
         entries = [Entry.from_json(entry) for entry in value["rungs"]]
@@ -194,6 +196,7 @@ def _begin_to_work() -> None:
 
 def _train(name: str, seed: int, corpus: Corpus, folder: Path | None) -> Climb:
     """Trains a rung, and keeps it in `folder`, if there is one and its weights are small."""
+    began = time.process_time()
     recipe = presets.recipe(name, {"seed": seed})
     trainer = Trainer(recipe.model(CharTokenizer.from_text(corpus.text)), corpus, recipe.options)
     for _ in trainer.run():
@@ -201,7 +204,8 @@ def _train(name: str, seed: int, corpus: Corpus, folder: Path | None) -> Climb:
     record = trainer.record(command_of(name)) | trainer.losses()
     if folder and checkpoints.BYTES_A_WEIGHT * trainer.model.parameter_count() < MOST_BYTES:
         checkpoints.save(trainer.average, record, folder)
-    return _climb_of(trainer.average.rounded(), record)
+    taken = time.process_time() - began
+    return _climb_of(trainer.average.rounded(), record | {"seconds": taken})
 
 
 def command_of(name: str) -> str:

@@ -82,22 +82,23 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
         timer = gr.Timer(1, active=False)
         gr.Timer(60).tick(service.visitors.touch, visitor, None, **SILENT_EVENT)
         with gr.Tabs(overflow_behavior="wrap") as tabs:
-            generating, attending, panels = _build_tabs(page, tabs, timer)
+            generating, attending, panels, training = _build_tabs(page, tabs, timer)
         Api(service).register()
         _welcome(page)
         _remember_settings(app, kept)
         _show_attention(generating, attending, tabs)
         for panel in panels:
             _write_changed(panel, generating, tabs)
+        _play_rung(training, generating, tabs)
     app.state_session_capacity, app.max_threads = MAX_SESSIONS, MAX_THREADS
     return app.queue(max_size=MAX_QUEUED)
 
 
 def _build_tabs(
     page: Page, tabs: gr.Tabs, timer: gr.Timer
-) -> tuple[GenerateTab, AttentionTab, list[SurgeryPanel]]:
-    """The tabs, in the lecture's order. Returns the two of which one leads to the other, and the panels on
-    which models are changed."""
+) -> tuple[GenerateTab, AttentionTab, list[SurgeryPanel], TrainTab]:
+    """The tabs, in the lecture's order. Returns those that lead to one another, and the panels on which
+    models are changed."""
     with tab_of(tabs, "generate"):
         generating = GenerateTab(page)
     with tab_of(tabs, "tokens") as tab:
@@ -111,9 +112,9 @@ def _build_tabs(
     with tab_of(tabs, "inside") as tab:
         panel = inside.build(page, tab)
     with tab_of(tabs, "train") as tab:
-        TrainTab(page, tab, timer)
+        training = TrainTab(page, tab, timer)
     page.app.load(None, None, tabs, js="() => charlm.tabs.first()")
-    return generating, attending, [attending.panel, panel]
+    return generating, attending, [attending.panel, panel], training
 
 
 def _welcome(page: Page) -> None:
@@ -167,4 +168,13 @@ def _write_changed(panel: SurgeryPanel, generating: GenerateTab, tabs: gr.Tabs) 
     """Has the Generate tab write with the model that was changed on a panel, beside the one it was."""
     outputs = [generating.prompt, generating.model, generating.rival, generating.seed, tabs]
     asked = panel.view.apply(None, [panel.text, panel.model, panel.edits], outputs, js=WRITE_CHANGED)
+    asked.then(None, None, None, js="() => document.querySelector('#start').click()")
+
+
+PLAY_RUNG = f"() => [charlm.ladder.chosen(), {selecting('generate')}]"
+
+
+def _play_rung(training: TrainTab, generating: GenerateTab, tabs: gr.Tabs) -> None:
+    """Has the Generate tab write with the rung of the ladder that was chosen."""
+    asked = training.ladder.select(None, None, [generating.model, tabs], js=PLAY_RUNG)
     asked.then(None, None, None, js="() => document.querySelector('#start').click()")

@@ -12,9 +12,9 @@ from charlm.errors import CharlmError
 from charlm.service.limits import MAX_CALL_BYTES, MAX_NAME_CHARS, SIZE_LIMITS, TRAINABLE
 from charlm.training.excerpt import MAX_CHARS
 from charlm.training.presets import PRESETS
-from charlm.ui.parts import Page, intro, notes_view
+from charlm.ui.parts import SILENT_EVENT, Page, intro, notes_view
 from charlm.ui.theme import view
-from charlm.ui.train import glass_panel, numbers
+from charlm.ui.train import glass_panel, ladder_panel, numbers
 from charlm.ui.train.numbers import SECONDS, STEPS
 
 INTRO = """
@@ -27,6 +27,10 @@ gibberish turn into words; then paste a text of your own.
 """
 SHAKESPEARE, FILE, PASTED = "Tiny Shakespeare", "A text file", "Pasted text"
 FIRST_PRESET = "small"
+CHOSEN_RUNG = """() => {
+    document.querySelector("#train-preset").scrollIntoView({ block: "center" });
+    return [charlm.ladder.chosen()];
+}"""
 NOTHING_DRAWN = ("", "", 0)
 
 
@@ -39,6 +43,7 @@ class TrainTab:
         self.drawn = gr.State(NOTHING_DRAWN)
         """The run, its state and how many of its evaluations are on the screen."""
         intro(INTRO)
+        self.ladder = ladder_panel.build()
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 self._lay_out_corpus()
@@ -116,6 +121,8 @@ class TrainTab:
         self.unit.input(numbers.default_amount, [self.preset, self.unit], self.amount, **self.page.unseen)
         chosen = [self.preset, self.amount, self.unit, *self.sizes]
         self.preset.input(self.choose, self.preset, chosen, **self.page.unseen)
+        again = self.ladder.click(None, None, self.preset, js=CHOSEN_RUNG, **SILENT_EVENT)
+        again.then(self.choose, self.preset, chosen, **self.page.unseen)
 
     def choose(self, preset: str) -> list[Any]:
         """Sets everything to what a preset is offered with."""
