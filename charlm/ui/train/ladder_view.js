@@ -14,7 +14,7 @@ let told = null; // And the one that is told.
 const stairs = el("div", {
   class: "stairs",
   role: "listbox",
-  "aria-label": "The rungs of the ladder, from the lowest up",
+  "aria-label": "The rungs, from the lowest up: loss, spread, change from the rung below",
 });
 const say = el("p", { class: "say", role: "status" });
 const facts = el("div", { class: "facts" });
@@ -38,13 +38,6 @@ function fallOf({ fall }) {
   return `${fall < 0 ? "+" : "−"}${nats(Math.abs(fall))}`;
 }
 
-// What a step is called by a screen reader.
-function spoken({ title, loss, spread, fall }) {
-  const about = spread === null ? " of one training" : `, plus or minus ${nats(spread)}`;
-  const change = fall === null ? "" : `, ${nats(Math.abs(fall))} ${fall < 0 ? "more" : "less"} than below`;
-  return `${title}: loss ${nats(loss)}${about}${change}`;
-}
-
 function step(rung) {
   const lecture =
     rung.lecture === null ? [] : [el("span", { class: "lecture", style: `--share:${share(rung.lecture)}` })];
@@ -59,19 +52,10 @@ function step(rung) {
   );
   return el(
     "div",
-    {
-      class: "rung",
-      role: "option",
-      tabindex: -1,
-      "aria-label": spoken(rung),
-      "aria-selected": "false",
-      "data-rung": rung.name,
-    },
-    el("span", { class: "well" }, tread, ...lecture),
-    " ",
+    { class: "rung", role: "option", tabindex: -1, "aria-selected": "false", "data-rung": rung.name },
     el("span", { class: "title", text: rung.title }),
     " ",
-    el("span", { class: "added", text: rung.added }),
+    el("span", { class: "well" }, tread, ...lecture),
   );
 }
 
