@@ -6,6 +6,7 @@ from charlm.checkpoints import FILE_LIMITS, WEIGHTS
 from charlm.corpus import Corpus
 from charlm.errors import CharlmError, check_range
 from charlm.training.presets import PRESETS
+from charlm.training.rungs import RUNGS
 
 MAX_CALL_BYTES = 1_500_000
 """The largest call of a function: what was sent is kept until many others have called. A longer text comes
@@ -22,7 +23,7 @@ MAX_STREAMS = 32
 MAX_WAITING_STREAMS = 100
 """How many more may wait for a place."""
 
-TRAINABLE = ("small", "multi-head", "attention", "bigram")
+TRAINABLE = ("small", "multi-head", "attention", "bigram", *(rung.name for rung in RUNGS))
 """The presets whose training fits a visit: the GPT's takes over an hour."""
 MAX_CORPUS_CHARS = 5_000_000
 """The longest text to train on."""

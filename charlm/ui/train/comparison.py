@@ -13,7 +13,8 @@ from typing import Any
 from charlm.service.limits import MAX_RUN_SECONDS
 from charlm.service.runs import Run
 from charlm.training import presets
-from charlm.ui.train import knobs
+from charlm.training.ladder import load_ladder
+from charlm.ui.train import knobs, ladder
 from charlm.ui.train.numbers import measured_losses
 
 THIS = "this"
@@ -100,6 +101,12 @@ def _listed(run: Run, differs: str) -> dict[str, Any]:
         ],
         "batches": [[step, round(seconds, 1), round(loss, 3)] for step, loss, seconds in batches],
     }
+
+
+def rungs() -> list[dict[str, Any]]:
+    """The losses of the ladder, and of the lecture's models on it, with which a run can be compared."""
+    keys = ("name", "title", "loss", "lecture")
+    return [{key: rung[key] for key in keys} for rung in ladder.picture(load_ladder())]
 
 
 def rivals(runs: Sequence[Run], text_id: str | None) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import gradio as gr
 from charlm.service.limits import MAX_NAME_CHARS, TRAINABLE
 from charlm.training.presets import PRESETS
 from charlm.training.rungs import RUNGS
-from charlm.ui.parts import Page
+from charlm.ui.parts import SILENT_EVENT, Page
 from charlm.ui.train import knobs, numbers
 from charlm.ui.train.knobs import GROUPS, KNOBS, Knob
 from charlm.ui.train.numbers import DEFAULT_SECONDS, SECONDS, STEPS
@@ -19,6 +19,10 @@ FIRST_PRESET = "small"
 RUNG_NAMES = [rung.name for rung in RUNGS]
 OFFERED = [name for name in TRAINABLE if name not in RUNG_NAMES]
 NO_RUNG = ""
+CHOSEN_RUNG = """() => {
+    document.querySelector("#train-start").scrollIntoView({ block: "center" });
+    return [charlm.ladder.chosen()];
+}"""
 
 
 def base_of(preset: str | None, rung: str | None) -> str:
@@ -82,6 +86,11 @@ class Controls:
             if knob.name in ("optimizer", "learning_rate", "muon_learning_rate")
         )
         optimizer.input(self._suit, [self.preset, self.rung, optimizer], rates, **unseen)
+
+    def follow(self, ladder: gr.HTML) -> None:
+        """Has a click on a rung of the ladder choose it."""
+        chosen = ladder.click(None, None, self.rung, js=CHOSEN_RUNG, **SILENT_EVENT)
+        chosen.then(self._choose_rung, [self.preset, self.rung], self.outputs, **self.page.unseen)
 
     def _offer_amount(self, preset: str | None, rung: str | None, unit: str) -> int:
         return numbers.default_amount(base_of(preset, rung), unit)

@@ -28,6 +28,7 @@ class RunsPanel:
 
     def __init__(self, page: Page, tab: gr.Tab, timer: gr.Timer, controls: Controls, notes: gr.HTML):
         self.page, self.runs, self.timer, self.controls = page, page.service.runs, timer, controls
+        self.rungs = comparison.rungs()
         self.drawn = gr.State(None)
         """What is on the screen, as `_state` tells it."""
         self.progress = view("train/progress_view", elem_id="train-progress")
@@ -62,7 +63,7 @@ class RunsPanel:
         now = {"chosen": run.id, "runs": [_state(run) for run in runs]}
         before = drawn or {"chosen": "", "runs": []}
         progress = numbers.progress(latest, self.runs.place(latest))
-        shown = _list(runs, run) if now != before else gr.skip()
+        shown = _list(runs, run, self.rungs) if now != before else gr.skip()
         history = numbers.history(run) if _part(now) != _part(before) else gr.skip()
         ended = not latest.active and now["runs"][-1][:2] not in [s[:2] for s in before["runs"]]
         models = self.page.service.own_names(visitor) if ended else gr.skip()
@@ -116,9 +117,10 @@ def _part(drawn: dict[str, Any]) -> list[Any]:
     return [state[:4] for state in drawn["runs"] if state[0] == drawn["chosen"]]
 
 
-def _list(runs: list[Run], chosen: Run) -> dict[str, Any]:
+def _list(runs: list[Run], chosen: Run, rungs: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "chosen": chosen.id,
         "runs": comparison.listed(runs),
         "guesses": comparison.guesses(runs),
+        "rungs": rungs,
     }

@@ -215,19 +215,25 @@ const shownRuns = () => props.value.runs.filter(({ id }) => !hidden.has(id));
 
 // The losses to compare with: those of the first run's text.
 function linesFor(shown) {
-  const known = props.value.rungs ?? [];
-  const rung = known.find(({ name }) => name === looked.rung);
+  const rung = props.value.rungs.find(({ name }) => name === looked.rung);
   const text = shown.find(({ baselines }) => Object.keys(baselines).length)?.baselines ?? {};
   const lines = Object.entries(text).map(([name, loss]) => ({
     name: BASELINES[name],
     loss,
     high: name === "uniform",
   }));
-  return [...(looked.baselines ? lines : []), ...(rung ? [{ name: rung.title, loss: rung.loss }] : [])];
+  return [...(looked.baselines ? lines : []), ...(rung ? linesOf(rung) : [])];
 }
 
-function drawRungs(known = []) {
-  rungs.hidden = !known.length;
+function linesOf({ title, loss, lecture }) {
+  const told = lecture === null ? [] : [{ name: "the lecture’s", loss: lecture, high: true }];
+  return [{ name: title, loss }, ...told];
+}
+
+// The ladder was climbed with Tiny Shakespeare: of another text it tells nothing.
+function drawRungs(known, listed) {
+  rungs.hidden = !known.length || listed.some(({ text }) => text);
+  if (rungs.hidden) looked.rung = rungs.value = "";
   if (rungs.options.length === known.length + 1) return;
   rungs.replaceChildren(
     el("option", { value: "", text: "no rung of the ladder" }),
@@ -280,7 +286,7 @@ function draw() {
   keepFocus(() => drawList(v));
   drawVerdict(v.guesses);
   drawBelow(v);
-  drawRungs(v.rungs);
+  drawRungs(v.rungs, v.runs);
   drawChart();
 }
 

@@ -11,7 +11,7 @@ from charlm.service.limits import MAX_NAME_CHARS
 from charlm.training import presets
 from charlm.ui.parts import SILENT_EVENT, Page, code, intro, notes_view
 from charlm.ui.theme import view
-from charlm.ui.train import comparison, glass_panel, knobs, numbers, source, text_choice
+from charlm.ui.train import comparison, glass_panel, knobs, ladder_panel, numbers, source, text_choice
 from charlm.ui.train.controls import FIRST_PRESET, Controls, base_of
 from charlm.ui.train.keeping import Keeping
 from charlm.ui.train.runs_panel import RunsPanel
@@ -35,11 +35,13 @@ class TrainTab:
         """`timer` ticks while a run of the visitor is watched."""
         self.page, self.service = page, page.service
         intro(INTRO)
+        self.ladder = ladder_panel.build()
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 self._lay_out_start()
                 self.text = TextChoice(page)
                 self.controls = Controls(page)
+                self.controls.follow(self.ladder)
                 self.notes = notes_view(elem_id="train-notes")
                 self.keeping = Keeping(page, self.notes)
             with gr.Column(scale=3, min_width=320):
