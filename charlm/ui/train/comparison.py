@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from charlm.service.limits import MAX_RUN_SECONDS
-from charlm.service.runs import Run
+from charlm.service.runs import THIS, Run
 from charlm.training import presets
 from charlm.training.ladder import load_ladder
 from charlm.ui.train import knobs, ladder
 from charlm.ui.train.numbers import measured_losses
 
-THIS = "this"
-"""The guess that the new run will end lower than all others."""
+
 DRAWN_BATCHES = 150
 """How many batch losses of a run are drawn: more could not be told apart."""
 

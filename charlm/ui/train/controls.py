@@ -117,7 +117,7 @@ class Controls:
     def show(self, preset: str, changes: Mapping[str, Any], unit: str, amount: float) -> list[Any]:
         """Sets everything to a preset with `changes`, for so long: updates of `outputs`."""
         is_rung = preset in RUNG_NAMES
-        settings = knobs.of_preset(preset) | changes
+        settings = {**knobs.of_preset(preset), **changes}
         return [
             gr.update(value=None if is_rung else preset, info=PRESETS[preset].description),
             preset if is_rung else NO_RUNG,
