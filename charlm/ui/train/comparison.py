@@ -17,7 +17,6 @@ from charlm.training.ladder import load_ladder
 from charlm.ui.train import knobs, ladder
 from charlm.ui.train.numbers import measured_losses
 
-
 DRAWN_BATCHES = 150
 """How many batch losses of a run are drawn: more could not be told apart."""
 
@@ -181,14 +180,16 @@ def as_csv(run: Run) -> str:
     """The curve of a run, a line for each measurement; what was not measured then is empty."""
     chars = run.recipe.options.batch_size * run.recipe.config.block_size
     columns = ("step", "characters", "seconds", "train_loss", "val_loss", "batch_loss")
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (e["step"], e["step"] * chars, e["seconds"], e["train_loss"], e["val_loss"], "")
         for e in run.evaluations
-    ] + [(step, step * chars, seconds, "", "", loss) for step, loss, seconds in run.batch_losses]
+    ]
+    rows += [(step, step * chars, seconds, "", "", loss) for step, loss, seconds in run.batch_losses]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(sorted(rows, key=lambda row: row[0]))
+    rows.sort(key=lambda row: row[0])
+    writer.writerows(rows)
     return file.getvalue()
 
 
