@@ -158,6 +158,8 @@ def test_a_run_that_diverged_has_lost():
 def test_only_runs_of_the_same_text_are_rivals():
     runs = [run_of(1, 2.0), run_of(2, 2.0), run_of(3, 2.0)]
     runs[1].text_id = runs[2].text_id = "mine"
+    runs.append(run_of(4))
+    runs[3].state = "failed"
     numbers = [[rival["number"] for rival in comparison.rivals(runs, of)] for of in ("", "mine", None)]
     assert numbers == [[1], [2, 3], [2, 3]]
 

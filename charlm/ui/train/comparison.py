@@ -111,6 +111,7 @@ def rivals(runs: Sequence[Run], text_id: str | None) -> list[dict[str, Any]]:
     """The runs of the same text with which a new one can be compared; `text_id` None is any text of the
     visitor's own."""
     same = [run for run in runs if (run.text_id == text_id if text_id is not None else run.text_id)]
+    same = [run for run in same if run.state != "failed"]
     return [
         {"id": run.id, "number": run.number, "name": run.name, "loss": final_loss(run)[0]} for run in same
     ]

@@ -35,18 +35,18 @@ class TrainTab:
         """`timer` ticks while a run of the visitor is watched."""
         self.page, self.service = page, page.service
         intro(INTRO)
-        self.ladder = ladder_panel.build()
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 self._lay_out_start()
                 self.text = TextChoice(page)
                 self.controls = Controls(page)
-                self.controls.follow(self.ladder)
                 self.notes = notes_view(elem_id="train-notes")
                 self.keeping = Keeping(page, self.notes)
             with gr.Column(scale=3, min_width=320):
                 self.runs = RunsPanel(page, tab, timer, self.controls, self.notes)
                 self.history = self.runs.history
+        self.ladder = ladder_panel.build()
+        self.controls.follow(self.ladder)
         self.code = code(source.code(presets.recipe(FIRST_PRESET)))
         self._begin()
         self._foresee_when_changed(tab)
