@@ -126,7 +126,7 @@ def first_load() -> str:
 
 
 def _fetched(*command: str) -> list[tuple[int, int]]:
-    """The requests and the bytes, as they came through the network, of two visits of one browser to an app."""
+    """The requests and the bytes, as they came over the network, of two visits of one browser to an app."""
     from playwright.sync_api import sync_playwright
 
     with serving(*command) as (url, _), sync_playwright() as p:
