@@ -467,7 +467,7 @@ def _info(title: str, described: dict[str, Any], own: bool = False, step: int | 
     record = _checked_record(described["record"])
     if step is not None:
         title = f"{title} at step {step:,}"
-        description = f"A model in the making, trained on {record['data']} until then."
+        description = f"Your model after {step:,} steps of training on {record['data']}."
     elif own:
         description = f"Your own model, trained on {record['data']}."
         if RECIPE in record:
