@@ -226,11 +226,11 @@ def test_what_is_shown_of_a_rung():
     assert pictured[2]["changes"] == ["qk_norm off → on"]
     assert pictured[3]["changes"] == ["n_layer 1 → 3"]
     assert pictured[0]["fall"] is None and pictured[-1]["spread"] is None
+    assert pictured[-1]["fall"] is None, "the rungs right below it are not known"
     assert (head["trainable"], pictured[-1]["trainable"]) == (True, False)
     assert pictured[-1]["playable"]
     assert shown.summary(LADDER) == (
-        "5 rungs, from 2.51 down to 1.40 nats per character. "
-        "The largest fall, 1.21, is that of “GPT, six layers”."
+        "5 rungs, from 2.51 down to 1.40 nats per character. The largest fall, 0.09, is that of “One head”."
     )
     assert shown.picture([]) == [] and shown.summary([]) == ""
 

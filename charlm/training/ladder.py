@@ -257,15 +257,16 @@ def _write(known: dict[str, Entry], folder: Path) -> None:
 
 
 def table(ladder: Sequence[Entry]) -> str:
-    """The rungs as a table in Markdown, with their losses in nats per character and the time they took."""
+    """The rungs as a table in Markdown, with their losses in nats per character, and the time they took."""
     lines = [
-        "| Rung | Parameters | Validation loss | Seeds | A training |",
-        "| --- | --: | --: | --: | --: |",
+        "| rung | parameters | validation loss | seeds | one training |",
+        "| --- | ---: | ---: | ---: | ---: |",
     ]
     for entry in ladder:
         loss = f"{entry.mean:.3f}" + (f" ± {entry.spread:.3f}" if entry.spread is not None else "")
         seconds = statistics.fmean(climb.seconds for climb in entry.climbs)
-        lines.append(
-            f"| `{entry.name}` | {entry.parameters:,} | {loss} | {len(entry.climbs)} | {seconds:,.0f} s |"
-        )
-    return "\n".join(lines)
+        seeds = len(entry.climbs)
+        lines.append(f"| `{entry.name}` | {entry.parameters:,} | {loss} | {seeds} | {seconds:,.0f} s |")
+    climbed = [climb.seconds for entry in ladder if entry.name != TOP for climb in entry.climbs]
+    told = f"{len(climbed)} trainings took {sum(climbed) / 60:.0f} minutes of one processor core."
+    return "\n".join([*lines, "", told])

@@ -8,7 +8,7 @@ from typing import Any
 
 from charlm import checkpoints
 from charlm.service.limits import TRAINABLE
-from charlm.training.ladder import FIRST, TOP, Entry
+from charlm.training.ladder import CLIMBED, FIRST, TOP, Entry
 from charlm.training.presets import PRESETS
 from charlm.training.rungs import RUNGS
 
@@ -32,8 +32,15 @@ of one with 10.8 million parameters."""
 
 def picture(ladder: list[Entry]) -> list[dict[str, Any]]:
     """What is shown of each rung of a ladder, from the lowest up; nothing of an empty one."""
-    belows = [None, *ladder]
-    return [_rung(entry, below) for entry, below in zip(ladder, belows, strict=False)]
+    return [_rung(entry, below) for entry, below in _with_belows(ladder)]
+
+
+def _with_belows(ladder: list[Entry]) -> list[tuple[Entry, Entry | None]]:
+    """Each rung with the one right below it, if that is known."""
+    known = {entry.name: entry for entry in ladder}
+    belows = dict(pairwise((*CLIMBED, TOP)))
+    below_of = {name: known.get(below) for below, name in belows.items()}
+    return [(entry, below_of.get(entry.name)) for entry in ladder]
 
 
 def _rung(entry: Entry, below: Entry | None) -> dict[str, Any]:
@@ -59,7 +66,7 @@ def _rung(entry: Entry, below: Entry | None) -> dict[str, Any]:
 
 
 def changes(entry: Entry, below: Entry) -> list[str]:
-    """The settings that are not those of the rung below, as "n_layer 1 → 3"."""
+    """The settings that are not those of the rung below, as "n_layer 1 → 3", but `eval_interval`."""
 
     def told(value: Any) -> str:
         return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
@@ -69,7 +76,7 @@ def changes(entry: Entry, below: Entry) -> list[str]:
         if name in below.settings
         else f"{name} {told(value)}"
         for name, value in entry.settings.items()
-        if value is not None and below.settings.get(name) != value
+        if name != "eval_interval" and value is not None and below.settings.get(name) != value
     ]
 
 
@@ -91,9 +98,9 @@ def found(entry: Entry, below: Entry | None) -> str:
 
 def summary(ladder: list[Entry]) -> str:
     """What the whole picture shows, in a sentence."""
-    if len(ladder) < 2:
+    falls = {entry.name: below.mean - entry.mean for entry, below in _with_belows(ladder) if below}
+    if not falls:
         return ""
-    falls = {above.name: below.mean - above.mean for below, above in pairwise(ladder)}
     largest = max(falls, key=lambda name: falls[name])
     return (
         f"{len(ladder)} rungs, from {ladder[0].mean:.2f} down to {ladder[-1].mean:.2f} nats per character. "

@@ -160,7 +160,7 @@ function legend() {
     "p",
     { class: "legend" },
     entry("val", "validation loss, in nats per character, and the change from the rung below"),
-    entry("reference", "about what the lecture's model has"),
+    entry("reference", "about what the lecture's model reaches"),
     el("span", {
       text: "±: the standard deviation of trainings that differ by the seed alone. Losses are of the whole validation split.",
     }),
