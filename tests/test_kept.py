@@ -193,7 +193,7 @@ def test_those_who_have_most_make_way_and_active_runs_keep_their_latest(tmp_path
     for most, expected in (
         (90, [[0, 1, 2], [0, 2], [0, 1, 2, 3]]),
         (70, [[0, 1, 2], [], [0, 1, 2, 3]]),
-        (50, [[0, 1, 2], [], [0, 3]]),
+        (50, [[0, 2], [], [0, 2, 3]]),
         (0, [[], [], [3]]),
     ):
         make_room(runs, most)
