@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +34,7 @@ from charlm.surgery import heads
 from charlm.surgery.edits import attentive, title
 from charlm.surgery.operate import edits_of, operate
 from charlm.tokenizer import CharTokenizer
-from charlm.training import distributed, presets
+from charlm.training import distributed, ladder, presets
 from charlm.training.evaluation import evaluate
 from charlm.training.excerpt import make_excerpt
 from charlm.training.trainer import Evaluation, Progress, Trainer
@@ -96,6 +97,13 @@ def _parser() -> argparse.ArgumentParser:
             "Measure the loss on the validation split.",
             "evaluate gpt --json",
             (_name_option, _data_option, _json_option),
+        ),
+        _Command(
+            "ladder",
+            _ladder,
+            "Train every rung from the bigram to the GPT's parts, with three seeds.",
+            "ladder",
+            (_ladder_options, _data_option, _json_option),
         ),
         _Command(
             "heads",
@@ -222,6 +230,16 @@ def _operate_options(sub: argparse.ArgumentParser) -> None:
         "edits", help="LAYER.HEAD:silent, :average, :learned or :x1.5; LAYER.attention:off, LAYER.mlp:off, …"
     )
     sub.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to keep the checkpoint")
+
+
+def _ladder_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--out",
+        type=Path,
+        default=checkpoints.CHECKPOINTS,
+        metavar="FOLDER",
+        help="where to keep what comes of it, and go on from what is there; default: where charlm's are",
+    )
 
 
 def _deploy_options(sub: argparse.ArgumentParser) -> None:
@@ -416,6 +434,19 @@ def _sample(args: argparse.Namespace) -> None:
     for step in steps:
         print(step.char, end="", flush=True)
     print()
+
+
+def _ladder(args: argparse.Namespace) -> None:
+    def tell(left: int, name: str, trained: ladder.Climb) -> None:
+        print(
+            f"{name}, seed {trained.seed}: validation loss {trained.val_loss:.4f} after "
+            f"{trained.seconds:.0f} s; {left} left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    entries = ladder.climb(load_corpus(args.data), ladder.SEEDS, args.out, tell)
+    print(json.dumps([asdict(entry) for entry in entries]) if args.json else ladder.table(entries))
 
 
 def _heads(args: argparse.Namespace) -> None:

@@ -44,10 +44,14 @@ from charlm.surgery.heads import Heads, load_heads
 from charlm.surgery.operate import RECIPE, operate, original_name
 from charlm.training.excerpt import EXCERPT, MAX_LOSS, Excerpt
 from charlm.training.presets import PRESETS
+from charlm.training.rungs import RUNGS
 
 T = TypeVar("T")
 MEMORY_A_BYTE = 2
 """Weights have half as many bytes in files as in memory."""
+RUNG_NAMES = [rung.name for rung in RUNGS]
+FIRST_RUNG = 2
+"""The bigram table is the first of the ladder."""
 NO_SUCH_MODEL = "There is no such model, or it is not here any more."
 KEEP_IT_FIRST = "The heads of a changed model are measured once it is kept as a model of one's own."
 
@@ -111,13 +115,14 @@ class ModelService:
 
     def names(self) -> list[str]:
         """The models there are for everybody: those of Tiny Shakespeare first, as losses on different texts
-        cannot be compared, and then the best first."""
+        cannot be compared, then the best first; the rungs of the ladder follow, from the highest down."""
         there = [name for name in checkpoints.names() if name in self._shared]
         infos = self._shared
 
-        def order(name: str) -> tuple[bool, float]:
+        def order(name: str) -> tuple[bool, int, float]:
             loss = infos[name].val_loss
-            return infos[name].data != TINY_SHAKESPEARE, math.inf if loss is None else loss
+            rung = -RUNG_NAMES.index(name) if name in RUNG_NAMES else -len(RUNG_NAMES)
+            return infos[name].data != TINY_SHAKESPEARE, rung, math.inf if loss is None else loss
 
         return sorted(there, key=order)
 
@@ -468,13 +473,19 @@ def _info(title: str, described: dict[str, Any], own: bool = False, step: int | 
         if RECIPE in record:
             description = f"A model trained on {record['data']}, and changed by you."
     elif title in PRESETS:
-        title, description = PRESETS[title].title, PRESETS[title].description
+        title, description = _title_of(title), PRESETS[title].description
     else:
         description = "A model trained here."
     has_attention = described["architecture"] != "bigram"
     return ModelInfo(
         title, description, record["data"], record["parameters"], record["val_loss"], has_attention
     )
+
+
+def _title_of(preset: str) -> str:
+    """What a model is called that a preset has made: one of the ladder with its place there."""
+    title = PRESETS[preset].title
+    return f"Ladder {RUNG_NAMES.index(preset) + FIRST_RUNG}: {title}" if preset in RUNG_NAMES else title
 
 
 def _with_edits(info: ModelInfo, edits: str) -> ModelInfo | None:

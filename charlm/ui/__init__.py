@@ -90,6 +90,7 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
         for panel in (attending.panel, looking):
             _write_changed(panel, generating, tabs)
         _play_steps(training, generating, attending, looking, tabs)
+        _play_rung(training, generating, tabs)
     app.state_session_capacity, app.max_threads = MAX_SESSIONS, MAX_THREADS
     return app.queue(max_size=MAX_QUEUED)
 
@@ -192,3 +193,12 @@ def _play_steps(
     outputs = [generating.model, attending.model, looking.model, generating.seed, tabs]
     asked = training.history.apply(None, generating.seed, outputs, js=PLAY_STEP)
     asked.then(None, None, None, js=WRITE_STEP)
+
+
+PLAY_RUNG = f"() => [charlm.ladder.chosen(), {selecting('generate')}]"
+
+
+def _play_rung(training: TrainTab, generating: GenerateTab, tabs: gr.Tabs) -> None:
+    """Has the Generate tab write with the rung of the ladder that was chosen."""
+    asked = training.ladder.select(None, None, [generating.model, tabs], js=PLAY_RUNG)
+    asked.then(None, None, None, js="() => document.querySelector('#start').click()")
