@@ -201,5 +201,5 @@ def test_everybody_can_use_it_on_a_phone_too(page: Page):
     for _ in range(6):
         button(page, "Next stage").click()
     expect(board(page, "change")).to_be_in_viewport(ratio=0.9)
-    page.locator("#tab-train").get_by_text("The PyTorch behind it").click()
+    page.locator("#tab-train").get_by_text("The PyTorch behind it").last.click()
     expect(page.locator("#tab-train .cm-content")).to_contain_text("def one_step(")

@@ -4,6 +4,7 @@ const root = element.querySelector(".ladder_view");
 const CURVE = { width: 340, height: 170, left: 36, right: 8, top: 10, bottom: 22 };
 const FLOOR = 0.26; // How high the lowest step is, of the whole height,
 const HEAD = 0.98; // and the highest.
+const STEP_WIDTH = 76; // The least that the words of a step need; with less, the steps stand one below the other.
 
 const rungs = props.value.rungs;
 const losses = rungs.flatMap(({ loss, lecture }) => (lecture === null ? [loss] : [loss, lecture]));
@@ -180,7 +181,7 @@ function draw() {
       { class: "about" },
       el("section", {}, facts, el("div", { class: "buttons" }, train, play, copying)),
       el("section", {}, el("h3", { text: "As it learned" }), curve, key()),
-      el("section", {}, el("h3", { text: "What it writes" }), sample),
+      el("section", { class: "written" }, el("h3", { text: "What it writes" }), sample),
     ),
   );
 }
@@ -195,4 +196,7 @@ stairs.addEventListener("pointerleave", () => tell(chosen));
 if (rungs.length) {
   draw();
   choose(chosen);
+  new ResizeObserver(() =>
+    root.classList.toggle("upright", root.clientWidth < rungs.length * STEP_WIDTH),
+  ).observe(root);
 }

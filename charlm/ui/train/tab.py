@@ -45,7 +45,7 @@ class TrainTab:
             with gr.Column(scale=3, min_width=320):
                 self.runs = RunsPanel(page, tab, timer, self.controls, self.notes)
                 self.history = self.runs.history
-        self.ladder = ladder_panel.build()
+                self.ladder = ladder_panel.build()
         self.controls.follow(self.ladder)
         self.code = code(source.code(presets.recipe(FIRST_PRESET)))
         self._begin()
