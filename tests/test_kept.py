@@ -120,6 +120,19 @@ def test_steps_vanish_with_their_visitor(
         service.get(name)
 
 
+@pytest.mark.parametrize("state", ["done", "running"])
+def test_steps_vanish_with_their_run(state: str, service: ModelService, ann: str, make_run: MakeRun):
+    run = make_run(ann, 0, 30, state=state)
+    checkpoints.save(service.get(service.kept_name(run, 30)), {"data": "colours"}, run.model)
+    service.runs.remove(ann, run.id)
+    for step in (0, 30):
+        with pytest.raises(CharlmError, match=NO_SUCH_MODEL):
+            service.get(service.kept_name(run, step))
+    # Those of a run that learns are removed when its process has ended.
+    assert run.kept_steps == ([0, 30] if state == "running" else [])
+    assert checkpoints.load(run.model).record["data"] == "colours"
+
+
 def test_whoever_plays_a_step_is_here(service: ModelService, ann: str, make_run: MakeRun):
     run = make_run(ann, 0)
     service.visitors._seen.clear()
@@ -193,7 +206,7 @@ def test_those_who_have_most_make_way_and_active_runs_keep_their_latest(tmp_path
     for most, expected in (
         (90, [[0, 1, 2], [0, 2], [0, 1, 2, 3]]),
         (70, [[0, 1, 2], [], [0, 1, 2, 3]]),
-        (50, [[0, 1, 2], [], [0, 3]]),
+        (50, [[0, 2], [], [0, 2, 3]]),
         (0, [[], [], [3]]),
     ):
         make_room(runs, most)

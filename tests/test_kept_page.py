@@ -30,12 +30,15 @@ def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
         page.locator("#train-forecast p").wait_for()
         page.locator("#train-corpus").get_by_text("Pasted text").click()
         page.locator("#train-text textarea").fill(TEXT)
-        page.get_by_text("Sizes").click()
+        page.locator("#train-name").get_by_role("textbox").fill("my model")
+        page.locator(".switches").get_by_text("Its sizes", exact=True).click()
         for size, value in TINY.items():
             number = page.locator(f"#train-{size} input[type=number]")
             number.fill(str(value))
             number.press("Tab")
+        page.locator("#train-unit").get_by_text("steps").click()
         set_number(page, "train-amount", "600")
+        expect(page.locator("#train-start")).to_have_text("Train for 600 steps")
         page.locator("#train-start").click()
         frames(page).nth(1).wait_for(timeout=90_000)
         yield page

@@ -237,7 +237,7 @@ class TrainingRuns:
     def find_kept(self, name: str) -> tuple[Run, int] | None:
         """The run and the step that the model called `name` is of, if it is kept."""
         with self._lock:
-            runs = [run for run in self._runs if name.startswith(run.id)]
+            runs = [run for run in self._runs if name.startswith(run.id) and not run.removed]
         names = {kept.kept_name(run.id, step): (run, step) for run in runs for step in run.kept_steps}
         return names.get(name)
 

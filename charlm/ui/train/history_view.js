@@ -136,6 +136,7 @@ function drawHeads(attention, watched) {
 }
 
 function drawCurve() {
+  mark = () => {}; // The curve before knows nothing of what has come, and nobody sees it while the tab is closed.
   if (!run || !curve.clientWidth) return;
   const focused = curve.contains(document.activeElement);
   const drawn = lossCurve(run, curve.clientWidth, tell, show);
