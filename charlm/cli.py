@@ -28,7 +28,8 @@ from charlm.corpus import load_corpus
 from charlm.engine.sampling import stream
 from charlm.errors import CharlmError
 from charlm.models.parts import CHOICES
-from charlm.service.limits import SECONDS_A_LOSS
+from charlm.service import kept
+from charlm.service.limits import MAX_KEPT_BYTES_A_RUN, SECONDS_A_LOSS
 from charlm.surgery import heads
 from charlm.surgery.edits import attentive, title
 from charlm.surgery.operate import edits_of, operate
@@ -275,12 +276,12 @@ def _run(trainer: Trainer, args: argparse.Namespace) -> None:
         for progress in trainer.run():
             bar.update(progress.step - bar.n)
             bar.set_postfix_str(f"loss {progress.batch_loss:.3f}, {progress.chars_per_second:,.0f} chars/s")
-            if args.events:
-                _tell(progress.event())
             if progress.evaluation is not None:
                 _keep_on_the_way(trainer, args, state)
                 if not args.events:
                     bar.write(_evaluation_text(progress, progress.evaluation), file=sys.stderr)
+            if args.events:  # Whoever hears of an evaluation finds the model that was evaluated.
+                _tell(progress.event())
             if distributed.any_of(interrupted.is_set()):
                 break
         if first:
@@ -307,11 +308,11 @@ def _begin(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
 
 
 def _keep_on_the_way(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
-    """Writes what would be lost if the process were killed now."""
+    """Writes what would be lost if the process were killed now. With `--events`, each evaluated model is
+    kept: killed between the two files of one, it leaves the others whole."""
     if args.events:
-        # Two in turn: killed between the two files of one, it leaves the other whole.
-        turn = trainer.step // trainer.options.eval_interval % 2
-        _save_checkpoint(trainer, args, args.out.with_name(f"{args.out.name}-{turn}"))
+        _save_checkpoint(trainer, args, kept.folder_of(args.out, trainer.step))
+        kept.thin_out(args.out, (step for step, *_ in trainer.curve), MAX_KEPT_BYTES_A_RUN)
         return
     try:
         trainer.save(state)

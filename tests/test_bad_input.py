@@ -170,7 +170,7 @@ def test_the_model_service(service: ModelService, ann: str, name, prompt, length
 VALID_RUN = {
     "name": "m",
     "preset": "small",
-    "sizes": {"n_layer": 1},
+    "settings": {"n_layer": 1},
     "steps": 5,
     "seconds": 5.0,
     "text": "ab\n" * 2000,
@@ -178,7 +178,7 @@ VALID_RUN = {
 ALLOWED_RUN: dict[str, Callable[[Any], bool]] = {
     "name": lambda name: bool(name.strip()) and len(name) <= limits.MAX_NAME_CHARS and "\ud800" not in name,
     "preset": lambda preset: preset in limits.TRAINABLE,
-    "sizes": lambda sizes: all(1 <= n <= limits.SIZE_LIMITS["n_layer"] for n in sizes.values()),
+    "settings": lambda settings: all(1 <= n <= limits.SIZE_LIMITS["n_layer"] for n in settings.values()),
     "steps": lambda steps: 1 <= steps <= limits.MAX_STEPS,
     "seconds": lambda seconds: 1 <= seconds <= limits.MAX_RUN_SECONDS,
 }
@@ -189,7 +189,7 @@ ALLOWED_RUN: dict[str, Callable[[Any], bool]] = {
     st.one_of(
         st.tuples(st.just("name"), texts),
         st.tuples(st.just("preset"), texts | st.sampled_from(list(presets.PRESETS))),
-        st.tuples(st.just("sizes"), st.dictionaries(st.just("n_layer"), whole)),
+        st.tuples(st.just("settings"), st.dictionaries(st.just("n_layer"), whole)),
         st.tuples(st.just("steps"), whole),
         st.tuples(st.just("seconds"), numbers),
         st.tuples(st.just("text"), texts),
@@ -201,7 +201,7 @@ def test_runs_that_make_no_sense_are_not_begun(service: ModelService, ann: str, 
     field, value = change
     request = VALID_RUN | {field: value}
     if request["preset"] in ("bigram", "attention", "multi-head"):
-        request["sizes"] = {}
+        request["settings"] = {}
     run = answer(service.runs.start, ann, **request)
     if field in ALLOWED_RUN:
         assert (run is not None) == ALLOWED_RUN[field](value)

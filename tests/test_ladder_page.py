@@ -80,7 +80,7 @@ def test_a_rung_is_chosen_to_be_trained_again(page: Page):
     expect(page.get_by_role("button", name="Train it again")).to_be_hidden()
     rung(page, "one-head").click()
     page.get_by_role("button", name="Train it again").click()
-    expect(page.locator("#train-preset input:checked")).to_have_value("one-head")
+    expect(page.locator("#train-rung input")).to_have_value("1. One head")
     expect(page.locator("#train-amount input")).to_have_value("5000")
     expect(page.locator("#train-forecast")).to_contain_text("7,488 parameters")
 

@@ -16,9 +16,13 @@ from charlm.engine.sampling import SamplingOptions
 from charlm.models import build
 from charlm.service import limits
 from charlm.service.models import ModelService
+from charlm.service.runs import Run
 from charlm.tokenizer import CharTokenizer
 
 pytestmark = pytest.mark.slow
+
+LARGEST = {"block_size": 256, "n_layer": 8, "n_head": 8, "n_embd": 384}
+BIGRAM = {"block_size": 8}
 
 
 def test_a_run_becomes_a_model_of_its_owner_alone(service: ModelService, corpus: Corpus, ann: str, bob: str):
@@ -112,7 +116,10 @@ def test_a_run_killed_between_the_two_files_of_a_checkpoint_keeps_the_one_before
     assert "What it had learned before is among your models" in run.error
     (name,) = service.own_names(ann)
     assert service.get(name).record["steps"] > 0
-    assert [path.name for path in run.folder.iterdir()] == ["model"]
+    kept = [f"model-{step}" for step in run.kept_steps]
+    assert sorted(path.name for path in run.folder.iterdir()) == sorted(["model", *kept])
+    for path in run.folder.iterdir():
+        checkpoints.load(path)
 
 
 def test_a_run_ends_with_the_app(corpus: Corpus):
@@ -139,6 +146,84 @@ def test_what_belongs_to_visitors_who_are_gone_is_removed(
     assert not run.folder.exists()
 
 
+def test_a_run_takes_the_settings_of_another_and_tells_its_losses_and_measures(
+    service: ModelService, corpus: Corpus, ann: str, bob: str
+):
+    settings = {"norm": "none", "optimizer": "adamw", "learning_rate": 0.01, "warmup_steps": 0, "seed": 7}
+    first = service.runs.start(ann, "one", "small", TINY | settings, steps=30, text=corpus.text)
+    wait_for(lambda: not first.active)
+    assert first.state == "done", first.error
+    assert [step for step, _, _ in first.batch_losses] == list(range(1, 31))
+    assert first.batch_losses[-1][1] < first.batch_losses[0][1]
+    assert [measures["step"] for measures in first.measures] == list(range(1, 31))
+    names = [layer["name"] for layer in first.measures[-1]["layers"]]
+    assert names == ["embedding", "layer 1", "logits"]
+
+    again = service.runs.start(ann, "two", "small", first.recipe.settings(), text=corpus.text, guess=first.id)
+    assert again.recipe == first.recipe
+    assert again.guess == first.id
+    wait_for(lambda: not again.active)
+    losses = [[loss for _, loss, _ in run.batch_losses] for run in (first, again)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.01)
+    assert service.runs.all_of(ann) == [first, again]
+    assert service.runs.of(ann) is again
+    assert service.runs.find(ann, first.id) is first
+    assert service.runs.find(bob, first.id) is None
+    assert service.runs.all_of(bob) == []
+
+
+def test_of_many_batch_losses_some_are_kept_at_even_distances(
+    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str
+):
+    monkeypatch.setattr(limits, "MAX_BATCH_LOSSES", 10)
+    run = service.runs.start(ann, "one", "bigram", BIGRAM, steps=45, text=corpus.text)
+    wait_for(lambda: not run.active)
+    assert [step for step, _, _ in run.batch_losses] == [8, 16, 24, 32, 40]
+
+
+def test_the_latest_runs_are_kept_and_any_can_be_removed(
+    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str, bob: str
+):
+    monkeypatch.setattr(limits, "MAX_RUNS", 2)
+    service.runs.max_running = 0
+
+    def start() -> Run:
+        return service.runs.start(ann, "one", "bigram", BIGRAM, steps=5000, text=corpus.text)
+
+    first = start()
+    service.runs.stop(ann)
+    second = start()
+    service.runs.stop(ann)
+    third = start()
+    assert service.runs.all_of(ann) == [second, third]
+    assert not first.folder.exists()
+    service.runs.remove(bob, second.id)
+    assert second.folder.exists()
+    service.runs.remove(ann, second.id)
+    service.runs.remove(ann, third.id)
+    assert service.runs.all_of(ann) == []
+    assert third.state == "stopped"
+    assert not second.folder.exists()
+    assert not third.folder.exists()
+
+    service.runs.max_running = 1
+    fourth = start()
+    wait_for(lambda: len(fourth.evaluations) > 1)
+    service.runs.remove(ann, fourth.id)
+    assert service.runs.of(ann) is None
+    wait_for(lambda: not fourth.folder.exists())
+    assert service.own_names(ann) == []
+
+
+def test_the_model_of_a_run_that_is_removed_stays(service: ModelService, corpus: Corpus, ann: str):
+    run = service.runs.start(ann, "one", "bigram", BIGRAM, steps=2, text=corpus.text)
+    wait_for(lambda: not run.active)
+    service.runs.remove(ann, run.id)
+    assert service.runs.of(ann) is None
+    (name,) = service.own_names(ann)
+    assert service.get(name).config.block_size == 8
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -149,8 +234,29 @@ def test_what_belongs_to_visitors_who_are_gone_is_removed(
         ({"steps": 10**9}, "from 1 to 5,000 steps"),
         ({"steps": None, "seconds": float("nan")}, "seconds, not nan"),
         ({"steps": None, "seconds": 1e9}, "from 1 to 1,800 seconds"),
-        ({"sizes": {"n_layer": 99}}, "n_layer must be from 1 to 8"),
-        ({"sizes": {"n_embd": 30, "n_head": 4}}, "an even multiple of n_head"),
+        ({"settings": {"n_layer": 99}}, "n_layer must be from 1 to 8, not 99"),
+        ({"settings": {"n_layer": True}}, "n_layer must be a whole number from 1 to 8, not True"),
+        ({"settings": {"batch_size": 2.5}}, "batch_size must be a whole number from 1 to 256, not 2.5"),
+        ({"settings": {"learning_rate": "fast"}}, "learning_rate must be from 1e-06 to 100.0, not 'fast'"),
+        ({"settings": {"learning_rate": float("nan")}}, "learning_rate must be from 1e-06 to 100.0, not nan"),
+        ({"settings": {"seed": 10**400}}, "seed must be from 0"),
+        ({"settings": {"colour": 1}}, "A small model has no colour"),
+        (
+            {"settings": {"norm": "batchnorm"}},
+            "norm must be one of none, layernorm, rmsnorm, not 'batchnorm'",
+        ),
+        ({"settings": {"residual": 0}}, "residual must be one of false, true, not 0"),
+        ({"settings": {"optimizer": ["sgd"]}}, "optimizer must be one of sgd, adamw, muon"),
+        ({"preset": "bigram", "settings": {"optimizer": "muon"}}, "Muon is for the matrices inside layers"),
+        ({"preset": "bigram", "settings": {"n_layer": 2}}, "A bigram model has no n_layer"),
+        ({"settings": {"n_embd": 30, "n_head": 4}}, "an even multiple of n_head"),
+        ({"settings": LARGEST | {"batch_size": 17}}, "412.0 billion operations, and at most 400.0"),
+        (
+            {"settings": LARGEST | {"n_embd": 64, "batch_size": 256}},
+            "billion bytes of memory, and at most 2.2",
+        ),
+        ({"settings": {"eval_interval": 1}, "steps": 5000}, r"eval_interval must be \d+ or more, not 1\."),
+        ({"guess": "another"}, "guess to end lower is not here any more"),
         ({"text": ""}, "too short"),
         ({"text": "abc" * 100}, "needs about 1,290 characters"),
         ({"text": "".join(map(chr, range(0x4E00, 0x4E00 + 3000)))}, "3,000 different characters"),
@@ -158,7 +264,7 @@ def test_what_belongs_to_visitors_who_are_gone_is_removed(
     ],
 )
 def test_requests_out_of_bounds_are_refused(change: dict, message: str, service: ModelService, ann: str):
-    request = {"name": "m", "preset": "small", "sizes": {}, "steps": 5, "text": "ab\n" * 2000} | change
+    request = {"name": "m", "preset": "small", "settings": {}, "steps": 5, "text": "ab\n" * 2000} | change
     with pytest.raises(CharlmError, match=message):
         service.runs.start(ann, **request)
     assert service.runs.of(ann) is None

@@ -11,6 +11,7 @@ from charlm.corpus import TRAIN_FRACTION, Corpus
 from charlm.service.limits import MAX_RUN_SECONDS, SECONDS_A_LOSS
 from charlm.tokenizer import CharTokenizer
 from charlm.training import presets
+from charlm.training.cost import operations
 from charlm.training.presets import Recipe
 from charlm.training.trainer import Trainer
 
@@ -65,7 +66,7 @@ def _evaluation_seconds(recipe: Recipe) -> float:
 def _seconds_per_char(recipe: Recipe) -> float:
     """To compute a loss, which is a third of the work of learning from it."""
     chars = recipe.options.batch_size * recipe.config.block_size
-    return _operations(recipe) * _seconds_per_operation() / chars / 3
+    return operations(recipe) * _seconds_per_operation() / chars / 3
 
 
 def seconds_per_step(recipe: Recipe) -> float:
@@ -75,15 +76,7 @@ def seconds_per_step(recipe: Recipe) -> float:
     way. On many cores a run is faster than this.
     """
     layers = recipe.sizes.get("n_layer", 1)
-    return _operations(recipe) * _seconds_per_operation() + layers * STEP_OVERHEAD_SECONDS
-
-
-def _operations(recipe: Recipe) -> float:
-    """Floating-point operations of a step: 6 for each parameter and character (Kaplan et al., 2020),
-    and 12·T·C in each layer for the products of attention."""
-    T = recipe.config.block_size
-    attention = 12 * T * recipe.sizes.get("n_layer", 0) * recipe.sizes.get("n_embd", 0)
-    return (6 * recipe.parameter_count() + attention) * T * recipe.options.batch_size
+    return operations(recipe) * _seconds_per_operation() + layers * STEP_OVERHEAD_SECONDS
 
 
 def _seconds_per_operation() -> float:
@@ -103,4 +96,4 @@ def _measured_seconds_per_operation() -> float:
         start = time.perf_counter()
         trainer.train_step()
         trials.append(time.perf_counter() - start)
-    return min(trials) / _operations(recipe)
+    return min(trials) / operations(recipe)

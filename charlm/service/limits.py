@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from charlm.checkpoints import FILE_LIMITS, WEIGHTS
 from charlm.corpus import Corpus
+from charlm.engine.sampling import MAX_SEED
 from charlm.errors import CharlmError, check_range
-from charlm.training.presets import PRESETS
+from charlm.training import presets
+from charlm.training.cost import memory, operations
+from charlm.training.presets import OPTIONS, PRESETS, SIZES, Recipe
 from charlm.training.rungs import RUNGS
 
 MAX_CALL_BYTES = 1_500_000
@@ -30,7 +36,7 @@ MAX_CORPUS_CHARS = 5_000_000
 MAX_FILE_BYTES = 4 * MAX_CORPUS_CHARS
 """The largest file: a character of UTF-8 has four bytes at most."""
 MAX_VOCAB_SIZE = 1_000
-MAX_NAME_CHARS = 40
+MAX_NAME_CHARS = 60
 SIZE_LIMITS = {"block_size": 256, "n_layer": 8, "n_head": 8, "n_embd": 384}
 """The largest model that is trained, brought or kept here."""
 OWN_FILE_LIMITS = FILE_LIMITS | {WEIGHTS: 40_000_000}
@@ -38,12 +44,45 @@ OWN_FILE_LIMITS = FILE_LIMITS | {WEIGHTS: 40_000_000}
 MAX_STEPS = 5_000
 MAX_RUN_SECONDS = 1800
 """The longest that a run may take, whatever was asked for."""
+BOUNDS: dict[str, tuple[float, float]] = {
+    "block_size": (1, SIZE_LIMITS["block_size"]),
+    "n_layer": (1, SIZE_LIMITS["n_layer"]),
+    "n_head": (1, SIZE_LIMITS["n_head"]),
+    "n_embd": (2, SIZE_LIMITS["n_embd"]),
+    "dropout": (0.0, 0.9),
+    "steps": (1, MAX_STEPS),
+    "seconds": (1, MAX_RUN_SECONDS),
+    "batch_size": (1, 256),
+    "learning_rate": (1e-6, 100.0),
+    "muon_learning_rate": (1e-6, 100.0),
+    "warmup_steps": (0, MAX_STEPS),
+    "average_decay": (0.0, 0.9999),
+    "eval_interval": (1, MAX_STEPS),
+    "seed": (0, MAX_SEED),
+}
+"""The least and the most of each setting of a run that is a number. Rates may be such that a run diverges."""
+MAX_STEP_OPERATIONS = 400e9
+"""How much work a step may be: at most about 10 s on one core."""
+MAX_STEP_BYTES = 2.2e9
+"""How much memory a step may take by the estimate of `cost.memory`: with PyTorch itself, that is 1.5 GB where
+bfloat16 is fast, 2.4 GB elsewhere."""
+MAX_EVALUATIONS = 50
+"""How often a run may be evaluated, about."""
+MAX_BATCH_LOSSES = 500
+"""How many losses of a run's batches are kept."""
+MAX_RUNS = 12
+"""How many runs of one visitor are kept: a new one replaces the oldest that has ended."""
 GRACE_SECONDS = 60
 """How long a run may take to write what it has learned, before it is killed."""
 SECONDS_A_LOSS = 15
 """How long a run, whose end somebody waits for, may compute each of the two last losses."""
 SILENCE_SECONDS = 50
 """How long a training process may say nothing before it is ended; it gives a sign of life every 10 s."""
+MAX_KEPT_BYTES_A_RUN = 60_000_000
+"""How large the models may be together that a run keeps of its evaluations: beyond, some of those between the
+first and the latest go."""
+MAX_KEPT_BYTES = 600_000_000
+"""The same of all runs: beyond, those of the client who has most go, the oldest first."""
 MAX_WAITING_RUNS = 20
 AWAY_SECONDS = 180
 """How long somebody who waits in line for a run may give no sign of life; an open page gives one a minute, a
@@ -90,10 +129,15 @@ def check_model_sizes(config: object) -> None:
 
 
 def check_run(
-    name: str, preset: str, sizes: dict[str, int], steps: int | None, seconds: float | None
+    name: str,
+    preset: str,
+    settings: Mapping[str, Any],
+    steps: int | None = None,
+    seconds: float | None = None,
 ) -> None:
     """Raises `CharlmError` unless a model may be called `name`, and a run may train `preset` with these
-    `sizes` for that many `steps` or `seconds`."""
+    `settings` for that many `steps` or `seconds`. What depends on its text is left to `check_corpus` and
+    `check_work`."""
     if not name.strip() or len(name) > MAX_NAME_CHARS:
         raise CharlmError(f"Give the model a name of 1 to {MAX_NAME_CHARS} characters.")
     check_characters(name)
@@ -104,12 +148,39 @@ def check_run(
             else f"There is no preset called {preset!r:.100}"
         )
         raise CharlmError(f"{known}: choose one of {', '.join(TRAINABLE)}.")
-    for size, value in sizes.items():
-        check_range(size, value, 1, SIZE_LIMITS[size])
+    for setting, value in settings.items():
+        check_setting(setting, value)
     if steps is not None and not 1 <= steps <= MAX_STEPS:
         raise CharlmError(f"A run takes from 1 to {MAX_STEPS:,} steps, not {steps}.")
     if seconds is not None and not 1 <= seconds <= MAX_RUN_SECONDS:
         raise CharlmError(f"A run takes from 1 to {MAX_RUN_SECONDS:,} seconds, not {seconds}.")
+    check_work(presets.recipe(preset, settings))
+
+
+def check_setting(name: str, value: object) -> None:
+    """Raises `CharlmError` if the setting called `name` is no number of its type or out of `BOUNDS`. Whether
+    there is one of that name, and which words it can be, a recipe checks."""
+    if name not in BOUNDS or (name == "seconds" and value is None):
+        return
+    kind = (SIZES | OPTIONS)[name]
+    least, most = BOUNDS[name]
+    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else int):
+        whole = "" if kind is float else "a whole number "
+        raise CharlmError(f"{name} must be {whole}from {least} to {most}, not {value!r:.100}.")
+    check_range(name, value, least, most)
+
+
+def check_work(recipe: Recipe) -> None:
+    """Raises `CharlmError` if one step of a recipe takes more time or memory than there is for a run."""
+    for needed, most, what in (
+        (operations(recipe), MAX_STEP_OPERATIONS, "billion operations"),
+        (memory(recipe), MAX_STEP_BYTES, "billion bytes of memory"),
+    ):
+        if needed > most:
+            raise CharlmError(
+                f"A step would take about {needed / 1e9:,.1f} {what}, and at most {most / 1e9:,.1f} are "
+                "allowed here: choose a smaller batch_size, block_size or model."
+            )
 
 
 def check_corpus(text: str, block_size: int) -> int:

@@ -7,8 +7,10 @@ that started it goes away.
 from __future__ import annotations
 
 import atexit
+import hashlib
 import json
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -17,22 +19,25 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 from charlm import checkpoints
 from charlm.errors import CharlmError
-from charlm.service import estimate, limits
+from charlm.service import estimate, kept, limits
 from charlm.service.visitors import Visitors
 from charlm.training import presets
+from charlm.training.measures import Measures
 from charlm.training.presets import Recipe
 from charlm.training.trainer import ProgressEvent
 
 EVALUATIONS = 12
 """How often a run is evaluated, about."""
 ROOT = Path(__file__).resolve().parent.parent.parent
+THIS = "this"
+"""As the guess of a run: that it will end lower itself."""
 MODEL, TEXT = "model", "text.txt"
 """What lies in a run's folder: its checkpoint, and while it learns the text."""
 FAILED = "The training process ended unexpectedly."
@@ -50,28 +55,50 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Run:
-    """One visitor's training run. `state` is queued, running, done, stopped or failed."""
+    """One visitor's training run. `state` is queued, running, done, stopped, failed or diverged."""
 
     visitor: str
     name: str
     recipe: Recipe
     folder: Path
+    guess: str | None = None
+    """Which run its visitor expects to end lower: the id of another, or `THIS`; None: did not guess."""
+    text_id: str = ""
+    """The same for runs of the same text; empty for Tiny Shakespeare."""
+    number: int = 1
+    """Of its visitor's runs, from 1 on: by this and the colour that comes with it, it is told apart."""
     state: str = "queued"
     error: str = ""
+    """Why it failed or diverged, a sentence."""
     progress: ProgressEvent = field(
         default_factory=lambda: ProgressEvent(step=0, done=0.0, seconds=0.0, chars_per_second=0.0)
     )
     evaluations: list[ProgressEvent] = field(default_factory=list)
+    batch_losses: list[tuple[int, float, float]] = field(default_factory=list)
+    """(step, loss, seconds) of every `stride`-th step."""
+    stride: int = 1
+    measures: list[Measures] = field(default_factory=list)
+    """What training did to each layer at some of its steps."""
     baselines: dict[str, float] = field(default_factory=dict)
     id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     process: Any = None
     """A `subprocess.Popen`, once it has begun."""
     stopping: bool = False
+    removed: bool = False
+    """Whether its visitor wants nothing to be left of it."""
+    diverged: str = ""
+    """The sentence by which its process told that it diverges."""
 
     @property
     def model(self) -> Path:
         """The folder of the checkpoint that the run leaves."""
         return self.folder / MODEL
+
+    @property
+    def kept_steps(self) -> list[int]:
+        """The steps at which the model can be asked for, in order: of the evaluations, those of which a
+        checkpoint is still there."""
+        return kept.kept_steps(self.model)
 
     @property
     def active(self) -> bool:
@@ -100,23 +127,30 @@ class TrainingRuns:
         visitor: str,
         name: str,
         preset: str,
-        sizes: dict[str, int],
+        settings: Mapping[str, Any],
         *,
         steps: int | None = None,
         seconds: float | None = None,
         text: str | None = None,
+        guess: str | None = None,
     ) -> Run:
-        """Queues the training of `preset` with other `sizes` on `text` (None: Tiny Shakespeare).
+        """Queues the training of `preset` with other `settings` (by the names of `presets.SIZES`,
+        `parts.CHOICES` and `presets.OPTIONS`) on `text` (None: Tiny Shakespeare). `steps` and `seconds` go
+        before those among the settings; `guess` is what `Run.guess` says.
 
         Raises `CharlmError` if the visitor is nobody or has a run already, the request is out of bounds, or
         the queue is full.
         """
         self._visitors.check(visitor)
-        limits.check_run(name, preset, sizes, steps, seconds)
+        limits.check_run(name, preset, settings, steps, seconds)
+        if guess not in (None, THIS) and self.find(visitor, guess) is None:
+            raise CharlmError("The run that you guess to end lower is not here any more.")
         if text is not None:
             text = text.replace("\r\n", "\n").replace("\r", "\n")  # as in a file that is read
-        recipe = _recipe(preset, sizes, steps, seconds, text)
-        run = Run(visitor, name, recipe, self._visitors.new_folder())
+        recipe = _recipe(preset, settings, steps, seconds, text)
+        run = Run(visitor, name, recipe, self._visitors.new_folder(), guess)
+        if text is not None:
+            run.text_id = hashlib.sha256(text.encode()).hexdigest()
         try:
             if text is not None:
                 (run.folder / TEXT).write_bytes(text.encode())
@@ -142,8 +176,15 @@ class TrainingRuns:
                 if places[self._client(run)] + 1 >= places[self._client(last)]:
                     raise CharlmError(CROWDED)
                 last.state, last.error = "failed", CROWDED
+            run.number = 1 + max((r.number for r in self._all_of(run.visitor)), default=0)
             self._runs.append(run)
+            ended = [run for run in self._all_of(run.visitor) if not run.active]
+            surplus = max(0, len(self._all_of(run.visitor)) - limits.MAX_RUNS)
+            dropped = ended[:surplus]
+            self._runs = [run for run in self._runs if run not in dropped]
             self._fill()
+        for old in dropped:
+            _clear(old)
 
     def _client(self, run: Run) -> str:
         return self._visitors.client(run.visitor)
@@ -161,9 +202,44 @@ class TrainingRuns:
 
     def of(self, visitor: str) -> Run | None:
         """The latest run of `visitor`, if there is one."""
+        return next(reversed(self.all_of(visitor)), None)
+
+    def all_of(self, visitor: str) -> list[Run]:
+        """The runs of `visitor`, oldest first: at most `limits.MAX_RUNS`."""
         self._visitors.touch(visitor)
         with self._lock:
-            return next((run for run in reversed(self._runs) if run.visitor == visitor), None)
+            return self._all_of(visitor)
+
+    def _all_of(self, visitor: str) -> list[Run]:
+        return [run for run in self._runs if run.visitor == visitor and not run.removed]
+
+    def find(self, visitor: str, id: str | None) -> Run | None:
+        """The run of `visitor` with this `id`, if there is one."""
+        return next((run for run in self.all_of(visitor) if run.id == id), None)
+
+    def remove(self, visitor: str, id: str) -> None:
+        """Forgets a run of `visitor`, and ends it first if it is active. A model that it has left stays."""
+        run = self.find(visitor, id)
+        if run is None:
+            return
+        with self._lock:
+            run.removed = run.stopping = True
+            if run.state == "queued":
+                run.state = "stopped"
+            ended = not run.active
+            if ended:
+                self._runs.remove(run)
+        if ended:
+            _clear(run)
+        elif run.process is not None:
+            run.process.kill()
+
+    def find_kept(self, name: str) -> tuple[Run, int] | None:
+        """The run and the step that the model called `name` is of, if it is kept."""
+        with self._lock:
+            runs = [run for run in self._runs if name.startswith(run.id)]
+        names = {kept.kept_name(run.id, step): (run, step) for run in runs for step in run.kept_steps}
+        return names.get(name)
 
     def place(self, run: Run) -> int:
         """1 for the next in line, 0 for a run that does not wait."""
@@ -206,10 +282,12 @@ class TrainingRuns:
         complaint = FAILED
         try:
             run.process = _begin(run)
-            if run.stopping:  # Whoever stopped it meanwhile found no process to tell.
+            if run.removed:  # Whoever removed or stopped it meanwhile found no process to tell.
+                run.process.kill()
+            elif run.stopping:
                 _ask_to_stop(run)
-            complaint = _follow(run)
-            if _has_model(run):
+            complaint = _follow(run, self._make_room)
+            if not run.removed and _has_model(run):
                 complaint = f"{complaint} {KEPT}" if run.process.returncode else ""
                 for listener in self._listeners:
                     listener(run)
@@ -221,9 +299,19 @@ class TrainingRuns:
                 run.process.kill()
         finally:
             with self._lock:
-                run.state = "stopped" if run.stopping else "failed" if complaint else "done"
-                run.error = complaint if run.state == "failed" else ""
+                run.state = _ending(run, complaint)
+                run.error = complaint if run.state in ("failed", "diverged") else ""
+                if run.removed:
+                    self._runs.remove(run)
                 self._fill()
+            if run.removed:
+                _clear(run)
+
+    def _make_room(self) -> None:
+        """Removes kept steps that there is no room for."""
+        with self._lock:
+            runs = [kept.KeptRun(self._client(run), run.model, run.active) for run in self._runs]
+        kept.make_room(runs, limits.MAX_KEPT_BYTES)
 
     def _forget_the_gone(self) -> None:
         """Drops from the line who is away, and removes the finished runs of visitors who are gone."""
@@ -238,17 +326,25 @@ class TrainingRuns:
 
 
 def _recipe(
-    preset: str, sizes: dict[str, int], steps: int | None, seconds: float | None, text: str | None
+    preset: str, settings: Mapping[str, Any], steps: int | None, seconds: float | None, text: str | None
 ) -> Recipe:
-    """What a request asks for, its gaps filled. Raises `CharlmError` if the sizes do not fit together, or
+    """What a request asks for, its gaps filled. Raises `CharlmError` if the settings do not fit together, or
     the text cannot be trained on."""
-    changes: dict[str, Any] = dict(sizes)
-    changes |= {"steps": steps or limits.MAX_STEPS, "seconds": seconds or limits.MAX_RUN_SECONDS}
+    changes = dict(settings)
+    changes["steps"] = steps or settings.get("steps") or limits.MAX_STEPS
+    changes["seconds"] = seconds or settings.get("seconds") or limits.MAX_RUN_SECONDS
     recipe = presets.recipe(preset, changes)
     if text is not None:
         recipe = replace(recipe, vocab_size=limits.check_corpus(text, recipe.config.block_size))
+        limits.check_work(recipe)
     expected = min(changes["steps"], changes["seconds"] / estimate.seconds_per_step(recipe))
-    eval_interval = max(1, round(expected / EVALUATIONS))
+    eval_interval = settings.get("eval_interval") or max(1, round(expected / EVALUATIONS))
+    least = math.ceil(expected / limits.MAX_EVALUATIONS)
+    if eval_interval < least:
+        raise CharlmError(
+            f"A run is evaluated at most {limits.MAX_EVALUATIONS} times: with about {expected:,.0f} steps, "
+            f"eval_interval must be {least} or more, not {eval_interval}."
+        )
     return replace(recipe, options=replace(recipe.options, eval_interval=eval_interval))
 
 
@@ -279,28 +375,51 @@ def _ask_to_stop(run: Run) -> None:
         run.process.stdin.close()
 
 
+def _ending(run: Run, complaint: str) -> str:
+    """The state of a run that has ended with a `complaint`, or without."""
+    if run.diverged:
+        return "diverged"
+    return "stopped" if run.stopping else "failed" if complaint else "done"
+
+
+def _clear(run: Run) -> None:
+    """Removes all of a run but its model, which is its visitor's as long as it is there."""
+    if not run.model.exists():
+        shutil.rmtree(run.folder, ignore_errors=True)
+        return
+    for path in run.folder.iterdir():
+        if path != run.model:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
 def _has_model(run: Run) -> bool:
     """Whether a run has left a model that has learned something: if it was killed, the last that it had
     written whole."""
-    found = sorted(run.folder.glob(f"{MODEL}*"), key=lambda folder: folder.stat().st_mtime_ns, reverse=True)
-    best = run.model if run.process.returncode == 0 else next(filter(_has_learned, found), None)
-    for folder in found:
-        if folder != best:
-            shutil.rmtree(folder, ignore_errors=True)
-    if best is not None and best != run.model:
-        best.rename(run.model)
+    if run.process.returncode:
+        for folder in run.folder.glob(f"{MODEL}*"):
+            if not (folder / checkpoints.CONFIG).exists():  # It was being written.
+                shutil.rmtree(folder, ignore_errors=True)
+        _take_the_latest(run)
     return (run.model / checkpoints.CONFIG).exists()
 
 
-def _has_learned(folder: Path) -> bool:
-    try:
-        return bool(checkpoints.load(folder).record["steps"])
-    except CharlmError:  # Its process ended while it was writing it.
-        return False
+def _take_the_latest(run: Run) -> None:
+    """Makes the latest of what a run has kept its model, and removes what is damaged of it."""
+    for folder in (run.model, *(kept.folder_of(run.model, step) for step in reversed(run.kept_steps))):
+        try:
+            learned = checkpoints.load(folder).record["steps"]
+        except CharlmError:  # The process ended between the two files of it.
+            shutil.rmtree(folder, ignore_errors=True)
+            continue
+        if learned:
+            if folder != run.model:
+                shutil.copytree(folder, run.model)
+            return
 
 
-def _follow(run: Run) -> str:
-    """Takes note of what a run tells, until it ends. Returns its last complaint, a sentence."""
+def _follow(run: Run, evaluated: Callable[[], object]) -> str:
+    """Takes note of what a run tells, until it ends, and calls `evaluated` after each evaluation. Returns its
+    last complaint, a sentence."""
     process = run.process
     heard = [time.monotonic()]
     complaints: deque[str] = deque(maxlen=20)
@@ -309,6 +428,8 @@ def _follow(run: Run) -> str:
         for event in _events(process.stdout):
             heard[0] = time.monotonic()
             _note(run, event)
+            if "val_loss" in event:
+                evaluated()
 
     listeners = [
         threading.Thread(target=target, daemon=True)
@@ -330,10 +451,26 @@ def _follow(run: Run) -> str:
 def _note(run: Run, event: dict[str, Any]) -> None:
     if "baselines" in event:
         run.baselines = event["baselines"]
+    elif "diverged" in event:
+        run.diverged = event["diverged"]
     elif "step" in event:
         run.progress = cast(ProgressEvent, event)
         if "val_loss" in event:
             run.evaluations.append(run.progress)
+        if "measures" in event:
+            run.measures.append(event["measures"])
+        if "batch_loss" in event:
+            _note_batch_loss(run, event["step"], event["batch_loss"], event["seconds"])
+
+
+def _note_batch_loss(run: Run, step: int, loss: float, seconds: float) -> None:
+    """Keeps a loss, or leaves it out: so many are kept of a run, at even distances."""
+    if step % run.stride:
+        return
+    run.batch_losses.append((step, loss, seconds))
+    if len(run.batch_losses) > limits.MAX_BATCH_LOSSES:
+        run.stride *= 2
+        run.batch_losses = [kept for kept in run.batch_losses if kept[0] % run.stride == 0]
 
 
 def _wait(process: subprocess.Popen[str], heard: list[float]) -> bool:

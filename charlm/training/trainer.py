@@ -10,6 +10,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -28,6 +29,7 @@ from charlm.models.trace import AttentionModel, trace
 from charlm.training import distributed
 from charlm.training.evaluation import bigram_counts, counted_bigram_loss, evaluate
 from charlm.training.excerpt import EXCERPT, make_excerpt
+from charlm.training.measures import MEASURES, Measures, StepMeasures, is_finite
 
 SAMPLE_CHARS = 200
 WATCHED_CHARS = 24
@@ -90,9 +92,13 @@ class _Step(TypedDict):
 
 
 class ProgressEvent(_Step, total=False):
-    """A `Progress` as JSON, as `train --events` prints it, a line for each step; the losses and what
-    follows them only where the model was evaluated."""
+    """A `Progress` as JSON, as `train --events` prints it, a line for each step; the `train_loss`
+    and what follows it only where the model was evaluated."""
 
+    batch_loss: float
+    """Of the batch that the last step learned from, before it did; not before the first step."""
+    measures: Measures
+    """Only at some of the steps."""
     train_loss: float
     val_loss: float
     sample: str
@@ -125,12 +131,17 @@ class Progress:
     seconds: float
     chars_per_second: float
     evaluation: Evaluation | None
+    measures: Measures | None = None
 
     def event(self) -> ProgressEvent:
         """The same as JSON."""
         event = ProgressEvent(
             step=self.step, done=self.done, seconds=self.seconds, chars_per_second=self.chars_per_second
         )
+        if math.isfinite(self.batch_loss):
+            event["batch_loss"] = self.batch_loss
+        if self.measures is not None:
+            event["measures"] = self.measures
         if (e := self.evaluation) is None:
             return event
         event |= {
@@ -231,8 +242,13 @@ class Trainer:
         self.seconds = 0.0
         self.curve: list[tuple[int, float, float, float]] = []
         """(step, train loss, validation loss, seconds) of every evaluation so far."""
+        self.measures: Measures | None = None
+        """What the last step did to each layer, if it was measured."""
+        self._part_measured = -1
+        """The last of `MEASURES` equal parts of the run of which a step was measured."""
         self._forward: Callable[..., Any] = distributed.share(model)
-        if compiled if compiled is not None else self.device.type == "cuda":
+        self._compiles = compiled if compiled is not None else self.device.type == "cuda"
+        if self._compiles:
             self._forward = self._compiled(self._forward)
         self._bfloat16 = has_fast_bfloat16(self.device)
         for data in (self.train_data, self.val_data):
@@ -259,7 +275,9 @@ class Trainer:
             if evaluation is not None:
                 losses = evaluation.train_loss, evaluation.val_loss
                 self.curve.append((self.step, *losses, self.seconds))
-            yield Progress(self.step, self.done, loss, self.seconds, chars_per_second, evaluation)
+            yield Progress(
+                self.step, self.done, loss, self.seconds, chars_per_second, evaluation, self.measures
+            )
             if finished:
                 return
             start = time.perf_counter()
@@ -277,11 +295,44 @@ class Trainer:
     def train_step(self) -> float:
         """Learns from one batch and returns its loss in nats per character."""
         self.model.train()
+        measuring = self._measuring()
+        loss = self._compute_gradients(measuring)
+        if measuring:
+            measuring.before_update()
+        self._set_rates()
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        if measuring:
+            measures = measuring.after_update(self.step)
+            self.measures = measures if is_finite(measures) else None
+        # A young average forgets its random start: the decay grows with the number of steps.
+        decay = min(self.options.average_decay, self.step / (self.step + 9))
+        with torch.no_grad():
+            for kept, new in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                kept.lerp_(new, 1 - decay)
+        return distributed.mean(loss.item())
+
+    def _measuring(self) -> StepMeasures | None:
+        """What measures the next step, if it is the first of its part of the run. The first process alone
+        measures."""
+        self.measures = None
+        part = int(self.done * MEASURES)
+        if part == self._part_measured or distributed.rank():
+            return None
+        self._part_measured = part
+        return StepMeasures(self.model)
+
+    def _set_rates(self) -> None:
         factor = learning_rate_factor(self.step, self.done, self.options)
         rates = (self.options.learning_rate, self.options.muon_learning_rate)
         for optimizer, rate in zip(self.optimizers, rates, strict=False):
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor
+
+    def _compute_gradients(self, measuring: StepMeasures | None) -> Tensor:
+        """The loss of the next batch, whose gradients are then there."""
         batch = get_batch(
             self.train_data, self.options.batch_size, self.model.config.block_size, self.generator
         )
@@ -289,21 +340,21 @@ class Trainer:
         rank, world_size = distributed.rank(), distributed.world_size()
         x, y = (part.chunk(world_size)[rank].to(self.device) for part in batch)
         with torch.random.fork_rng():
+            if measuring and self._compiles:
+                self._watch_apart(measuring, x)
             # Dropout draws from global generators: seeded anew, a resumed step draws the same.
             torch.manual_seed(self.options.seed + self.step * world_size + rank)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
+            watching = measuring.watching() if measuring and not self._compiles else nullcontext()
+            with watching, torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
                 _, loss = self._forward(x, y)
         loss.backward()
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        self.step += 1
-        # A young average forgets its random start: the decay grows with the number of steps.
-        decay = min(self.options.average_decay, self.step / (self.step + 9))
-        with torch.no_grad():
-            for kept, new in zip(self.average.parameters(), self.model.parameters(), strict=True):
-                kept.lerp_(new, 1 - decay)
-        return distributed.mean(loss.item())
+        return loss
+
+    @torch.no_grad()
+    def _watch_apart(self, measuring: StepMeasures, x: Tensor) -> None:
+        """Has a forward pass of its own measured, for what is compiled calls no hooks."""
+        with measuring.watching(), torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
+            self.model(x)
 
     def _compiled(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         """`forward`, compiled at its first call; as it is where that fails, as without a C++ compiler."""

@@ -1,0 +1,29 @@
+"""What one training step costs, from its recipe alone."""
+
+from __future__ import annotations
+
+from charlm.training.presets import Recipe
+
+BYTES_A_PARAMETER = 24
+"""Weight, gradient, two moments, average, and a copy to compare with: each a float32."""
+
+
+def operations(recipe: Recipe) -> float:
+    """Floating-point operations of a step: 6 for each parameter and character (Kaplan et al., 2020),
+    and 12·T·C in each layer for the products of attention."""
+    T = recipe.config.block_size
+    attention = 12 * T * recipe.sizes.get("n_layer", 0) * recipe.sizes.get("n_embd", 0)
+    return (6 * recipe.parameter_count() + attention) * T * recipe.options.batch_size
+
+
+def memory(recipe: Recipe) -> float:
+    """About how many bytes a step takes at its peak, besides PyTorch itself: the parameters with all that is
+    kept for each, and for each character what the layers leave for the way back and the logits.
+
+    The factors are measured in float32: about 34 floats for each channel of a layer, 32 for each head, 4 for
+    each logit. Where bfloat16 is fast, it is a third less.
+    """
+    n_layer, n_embd, n_head = (recipe.sizes.get(name, 0) for name in ("n_layer", "n_embd", "n_head"))
+    floats = n_layer * (34 * n_embd + 32 * n_head) + 4 * recipe.vocab_size
+    chars = recipe.config.block_size * recipe.options.batch_size
+    return BYTES_A_PARAMETER * recipe.parameter_count() + 4 * floats * chars
