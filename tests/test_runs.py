@@ -212,6 +212,29 @@ def test_the_latest_runs_are_kept_and_any_can_be_removed(
     assert service.own_names(ann) == []
 
 
+def test_a_run_that_diverges_is_explained_and_what_it_had_learned_before_is_kept(
+    service: ModelService, corpus: Corpus, ann: str
+):
+    # A warm-up that leads to a rate at which nothing can be learned.
+    settings = {"optimizer": "sgd", "learning_rate": 100.0, "warmup_steps": 1500, "eval_interval": 10}
+    run = service.runs.start(ann, "one", "residual", TINY | settings, steps=400, text=corpus.text)
+    wait_for(lambda: not run.active)
+    assert run.state == "diverged"
+    assert "the run has diverged. The gradient norm was" in run.error
+    assert run.error.endswith("What it had learned before is among your models.")
+    assert run.evaluations[-1]["val_loss"] < run.evaluations[0]["val_loss"]
+    assert run.batch_losses[-1][0] == run.progress["step"]
+    (name,) = service.own_names(ann)
+    assert service.get(name).record["steps"] == run.evaluations[-1]["step"]
+
+    at_once = TINY | {"optimizer": "sgd", "learning_rate": 100.0}
+    run = service.runs.start(ann, "two", "residual", at_once, steps=40, text=corpus.text)
+    wait_for(lambda: not run.active)
+    assert run.state == "diverged"
+    assert "or a norm (it has none)." in run.error
+    assert service.own_names(ann) == [name]
+
+
 def test_the_model_of_a_run_that_is_removed_stays(service: ModelService, corpus: Corpus, ann: str):
     run = service.runs.start(ann, "one", "bigram", BIGRAM, steps=2, text=corpus.text)
     wait_for(lambda: not run.active)
