@@ -148,6 +148,7 @@ def test_a_run_that_diverges_says_when_and_what_helps(corpus: Corpus, tokenizer:
     assert "a lower rate (learning_rate is 0.5)" in str(told.value)
     assert "a longer warm-up (warmup_steps is 0), or a norm (it has none)." in str(told.value)
     assert trainer.step == trainer.curve[-1][0] == 6
+    assert trainer.curve[-1][2] < math.log(tokenizer.vocab_size)
     assert all(math.isfinite(e.batch_loss) for e in events[1:])
     assert all(p.isfinite().all() for p in trainer.average.parameters())
 

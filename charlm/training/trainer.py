@@ -263,7 +263,8 @@ class Trainer:
 
         Every `eval_interval` steps, before the first and after the last, the average is evaluated.
         A run with a time limit depends on the speed of the machine; one without is the same each time.
-        Raises `DivergedError` if it diverges: average and step are then again those of the last evaluation.
+        Raises `DivergedError` if it diverges: average, step and curve are then again those of the last
+        evaluation that was better than a uniform guess.
         """
         began = time.perf_counter() - self.seconds
         batch_chars = self.options.batch_size * self.model.config.block_size
@@ -279,7 +280,8 @@ class Trainer:
             if evaluation is not None:
                 losses = evaluation.train_loss, evaluation.val_loss
                 self.curve.append((self.step, *losses, self.seconds))
-                self._remember_average()
+                if evaluation.val_loss < math.log(self.model.config.vocab_size):
+                    self._remember_average()
             yield Progress(
                 self.step, self.done, loss, self.seconds, chars_per_second, evaluation, self.measures
             )
@@ -331,6 +333,7 @@ class Trainer:
         told = explain(self.step, loss, self.model.config, self.options, self._norm, gradient_norm)
         error = DivergedError(told, self.step, loss)
         self.step, average = self._sound
+        self.curve = [point for point in self.curve if point[0] <= self.step]
         with torch.no_grad():
             for p, before in zip(self.average.parameters(), average, strict=True):
                 p.copy_(before)

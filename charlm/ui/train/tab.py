@@ -14,7 +14,7 @@ from charlm.training.excerpt import MAX_CHARS
 from charlm.training.presets import PRESETS
 from charlm.ui.parts import Page, intro, notes_view
 from charlm.ui.theme import view
-from charlm.ui.train import glass_panel, numbers
+from charlm.ui.train import glass_panel, healthy, numbers
 from charlm.ui.train.numbers import SECONDS, STEPS
 
 INTRO = """
@@ -53,6 +53,7 @@ class TrainTab:
             with gr.Column(scale=3, min_width=320):
                 self.progress = view("train/progress_view", elem_id="train-progress")
                 self.history = view("train/history_view", elem_id="train-history")
+                self.measures = view("train/measures_view", elem_id="train-measures")
         self._foresee_when_changed(tab)
         self._begin_and_watch(tab)
         glass_panel.build(page, tab)
@@ -166,7 +167,7 @@ class TrainTab:
         visitor, timer = self.page.visitor, self.timer
         asked = [visitor, self.corpus, self.file, self.pasted, self.preset, self.unit, self.amount]
         asked += [self.name, *self.sizes]
-        watched = [timer, self.drawn, self.progress, self.history, self.page.own_models]
+        watched = [timer, self.drawn, self.progress, self.history, self.measures, self.page.own_models]
         begun = self.start.click(self.begin, asked, [timer, self.notes], **self.page.unseen)
         begun.then(self.watch, [visitor, self.drawn], watched, **self.page.unseen)
         # The last two show a run that another window of the visitor has started.
@@ -213,13 +214,15 @@ class TrainTab:
         """Shows where the visitor's run stands; what is on the screen already is not drawn anew."""
         run = self.service.runs.of(visitor) if visitor else None
         if run is None:
-            return [gr.Timer(active=False), drawn, *(gr.skip() for _ in range(3))]
+            return [gr.Timer(active=False), drawn, *(gr.skip() for _ in range(4))]
         now = (run.id, run.state, len(run.evaluations))
-        history = numbers.history(run) if now != drawn else gr.skip()
+        history, measures = (
+            (gr.skip(), gr.skip()) if now == drawn else (numbers.history(run), healthy.panel(run))
+        )
         ended = not run.active and now[:2] != drawn[:2]
         models = self.service.own_names(visitor) if ended else gr.skip()
         progress = numbers.progress(run, self.service.runs.place(run))
-        return [gr.Timer(active=run.active), now, progress, history, models]
+        return [gr.Timer(active=run.active), now, progress, history, measures, models]
 
     def _lay_out_download(self) -> None:
         gr.Markdown(
