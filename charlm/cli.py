@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,12 +28,13 @@ from charlm.corpus import load_corpus
 from charlm.engine.sampling import stream
 from charlm.errors import CharlmError
 from charlm.models.parts import CHOICES
-from charlm.service.limits import SECONDS_A_LOSS
+from charlm.service import kept
+from charlm.service.limits import MAX_KEPT_BYTES_A_RUN, SECONDS_A_LOSS
 from charlm.surgery import heads
 from charlm.surgery.edits import attentive, title
 from charlm.surgery.operate import edits_of, operate
 from charlm.tokenizer import CharTokenizer
-from charlm.training import distributed, presets
+from charlm.training import distributed, ladder, presets
 from charlm.training.divergence import DivergedError
 from charlm.training.evaluation import evaluate
 from charlm.training.excerpt import make_excerpt
@@ -96,6 +98,13 @@ def _parser() -> argparse.ArgumentParser:
             "Measure the loss on the validation split.",
             "evaluate gpt --json",
             (_name_option, _data_option, _json_option),
+        ),
+        _Command(
+            "ladder",
+            _ladder,
+            "Train every rung from the bigram to the GPT's parts, with three seeds.",
+            "ladder",
+            (_ladder_options, _data_option, _json_option),
         ),
         _Command(
             "heads",
@@ -224,6 +233,16 @@ def _operate_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to keep the checkpoint")
 
 
+def _ladder_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--out",
+        type=Path,
+        default=checkpoints.CHECKPOINTS,
+        metavar="FOLDER",
+        help="where to keep what comes of it, and go on from what is there; default: where charlm's are",
+    )
+
+
 def _deploy_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--dry-run", action="store_true", help="list what would be uploaded, and stop")
 
@@ -258,12 +277,12 @@ def _run(trainer: Trainer, args: argparse.Namespace) -> None:
         for progress in trainer.run():
             bar.update(progress.step - bar.n)
             bar.set_postfix_str(f"loss {progress.batch_loss:.3f}, {progress.chars_per_second:,.0f} chars/s")
-            if args.events:
-                _tell(progress.event())
             if progress.evaluation is not None:
                 _keep_on_the_way(trainer, args, state)
                 if not args.events:
                     bar.write(_evaluation_text(progress, progress.evaluation), file=sys.stderr)
+            if args.events:  # Whoever hears of an evaluation finds the model that was evaluated.
+                _tell(progress.event())
             if distributed.any_of(interrupted.is_set()):
                 break
         if first:
@@ -290,11 +309,11 @@ def _begin(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
 
 
 def _keep_on_the_way(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
-    """Writes what would be lost if the process were killed now."""
+    """Writes what would be lost if the process were killed now. With `--events`, each evaluated model is
+    kept: killed between the two files of one, it leaves the others whole."""
     if args.events:
-        # Two in turn: killed between the two files of one, it leaves the other whole.
-        turn = trainer.step // trainer.options.eval_interval % 2
-        _save_checkpoint(trainer, args, args.out.with_name(f"{args.out.name}-{turn}"))
+        _save_checkpoint(trainer, args, kept.folder_of(args.out, trainer.step))
+        kept.thin_out(args.out, (step for step, *_ in trainer.curve), MAX_KEPT_BYTES_A_RUN)
         return
     try:
         trainer.save(state)
@@ -441,6 +460,19 @@ def _sample(args: argparse.Namespace) -> None:
     for step in steps:
         print(step.char, end="", flush=True)
     print()
+
+
+def _ladder(args: argparse.Namespace) -> None:
+    def tell(left: int, name: str, trained: ladder.Climb) -> None:
+        print(
+            f"{name}, seed {trained.seed}: validation loss {trained.val_loss:.4f} after "
+            f"{trained.seconds:.0f} s; {left} left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    entries = ladder.climb(load_corpus(args.data), ladder.SEEDS, args.out, tell)
+    print(json.dumps([asdict(entry) for entry in entries]) if args.json else ladder.table(entries))
 
 
 def _heads(args: argparse.Namespace) -> None:

@@ -52,6 +52,8 @@ def inside(page: Page) -> None:
 
 
 def train(page: Page) -> None:
+    page.locator("#train-unit").get_by_text("steps").click()
+    page.wait_for_function("document.querySelector('#train-amount input').value === '600'")
     page.locator("#train-amount input").fill("120")
     page.locator("#train-amount input").press("Tab")
     page.locator("#train-start").click()

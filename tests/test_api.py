@@ -48,8 +48,8 @@ def test_encode_and_decode(client: Client):
 
 def test_models(client: Client):
     models = client.predict(api_name="/models")
-    assert [m["name"] for m in models] == ["gpt", "attention", "bigram"]
-    assert [m["has_attention"] for m in models] == [True, True, False]
+    assert [m["name"] for m in models[:3]] == ["gpt", "attention", "bigram"]
+    assert [m["has_attention"] for m in models[:3]] == [True, True, False]
 
 
 def test_attention(client: Client):

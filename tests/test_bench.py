@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from conftest import TINY
 
 from charlm import cli
-from charlm.bench import generation, load, page, training
+from charlm.bench import generation, load, page, serving, training
 from charlm.corpus import Corpus
 from charlm.training import presets
 
@@ -79,6 +80,35 @@ def test_page(bench, monkeypatch: pytest.MonkeyPatch):
     rows = bench("page", "--rounds", 1, "--visitors", 2, "--seconds", 1)
     assert all(float(number) > 0 for number in rows["time to the first page, s"])
     assert "write in Chromium" in rows["requests"][0]
+    requests, sizes = rows["first visit: requests"], rows["first visit: bytes"]
+    assert int(requests[0]) > 1 and int(sizes[0].replace(",", "")) > 10_000
+    again = rows["second visit: bytes"]
+    assert int(again[0].replace(",", "")) < int(sizes[0].replace(",", ""))
+
+
+@pytest.mark.parametrize(
+    ("chromium", "found", "said"),
+    [(None, True, "There is no Chromium"), ("chromium", False, "Playwright is not installed")],
+)
+def test_what_needs_a_browser_is_left_out_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, chromium: str | None, found: bool, said: str
+):
+    resources = load.Resources(500, 7, 110, 4)
+    outcome = load.Outcome(seconds=1, written=[500], waits=[0.1], before=resources, after=resources)
+    asked = []
+
+    def measure(*_: object, in_browser: bool) -> load.Outcome:
+        asked.append(in_browser)
+        return outcome
+
+    for name, value in (("start_up", "…"), ("first_text", "…")):
+        monkeypatch.setattr(page, name, lambda rounds, value=value: value)
+    monkeypatch.setattr(generation, "visitors", lambda *_: (1.0, 1.0, 1.0))
+    monkeypatch.setattr(load, "measure", measure)
+    monkeypatch.setattr(serving, "CHROMIUM", chromium)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if found else None)
+    assert said in page.run(1, 1, 1)
+    assert asked == [False]
 
 
 def test_fuzz(capsys: pytest.CaptureFixture[str]):

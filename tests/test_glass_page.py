@@ -38,7 +38,9 @@ def page(opened: Page) -> Page:
     """The first step, whole, on the tab's own text."""
     opened.set_viewport_size(DESK)
     opened.locator("#train-glass-text textarea").fill(glass.TEXT)
+    expect(opened.locator("#train-glass .place").first).to_have_text(re.compile("^1 h → e"))
     opened.get_by_role("button", name="Start again").click()
+    expect(opened.locator("#train-glass .glass_view")).to_have_attribute("aria-busy", "false")
     expect(say(opened)).to_contain_text("Step 1: ")
     return opened
 
@@ -140,8 +142,11 @@ def test_a_step_can_be_gone_through_stage_by_stage(page: Page):
 
 
 def test_there_is_one_more_step_as_often_as_one_likes_up_to_a_thousand(page: Page):
-    button(page, "One more step").click()
+    board(page, "table").hover(position=cell_at(page, "table", A, E))
+    expect(say(page)).to_contain_text("e after a")
+    button(page, "One more step").press("Enter")
     expect(say(page)).to_contain_text(fell(STEPS[1], STEPS[2]))
+    expect(say(page)).to_contain_text("e after a")
     assert f" · {shown(STEPS[0].v[0, 0])} + " in formula_at(page, "v", 0, 0)
     button(page, "Ten more").click()
     expect(say(page)).to_contain_text(fell(STEPS[11], STEPS[12]))
@@ -178,6 +183,7 @@ def test_a_text_of_ones_own_has_its_own_table(page: Page):
     text.fill("long enough")
     expect(say(page)).to_be_visible()
     expect(problem).to_be_hidden()
+    expect(page.locator("#train-glass .cut")).to_be_hidden()
 
 
 @needs_axe
@@ -195,5 +201,5 @@ def test_everybody_can_use_it_on_a_phone_too(page: Page):
     for _ in range(6):
         button(page, "Next stage").click()
     expect(board(page, "change")).to_be_in_viewport(ratio=0.9)
-    page.locator("#tab-train").get_by_text("The PyTorch behind it").click()
+    page.locator("#tab-train").get_by_text("The PyTorch behind it").last.click()
     expect(page.locator("#tab-train .cm-content")).to_contain_text("def one_step(")

@@ -86,6 +86,9 @@ def test_a_text_without_a_batch_is_refused_with_a_sentence(text: str, sentence: 
 def test_a_step_that_there_is_not_is_refused_with_a_sentence(step: object):
     with pytest.raises(CharlmError, match="from 1 to 1,000"):
         glass.explain(glass.TEXT, step)
+
+
+def test_half_of_a_character_is_refused_with_a_sentence():
     with pytest.raises(CharlmError, match="half of a character"):
         glass.explain("half a character: \ud800", 1)
 

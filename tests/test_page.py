@@ -246,7 +246,9 @@ def test_train_tab(page: Page, corpus: charlm.Corpus, tmp_path: Path):
     page.locator("#train-start").click()
     expect(page.locator("#train-notes")).to_contain_text("too short: the last tenth of it")
 
-    page.get_by_text("Sizes").click()
+    page.locator("#train-unit").get_by_text("steps").click()
+    expect(page.locator("#train-amount input")).to_have_value("600")
+    page.get_by_text("Its sizes").click()
     for size, value in {"block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 32}.items():
         set_number(page, f"train-{size}", str(value))
     sizes = {"block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 32}

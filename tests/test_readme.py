@@ -14,6 +14,7 @@ import pytest
 
 from charlm import cli
 from charlm.bench.serving import ROOT
+from charlm.training import ladder
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +66,11 @@ def test_the_curl_example(url: str):
     )
 
 
+def test_the_ladder_is_the_one_that_comes_along():
+    """`python -m charlm ladder` prints it."""
+    assert ladder.table(ladder.load_ladder()) in README
+
+
 @pytest.mark.thorough
 @pytest.mark.skipif(os.name == "nt", reason="Windows has another shell")
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
@@ -87,7 +93,7 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
             words = [w for w in words if w != "--compile"]
         elif what in ("evaluate", "heads"):
             words += ["--data", str(text)]
-        elif what == "bench" or (what in ("deploy", "push") and "--dry-run" not in words):
+        elif what in ("bench", "ladder") or (what in ("deploy", "push") and "--dry-run" not in words):
             words = [*words[: words.index(what) + 1], "--help"]
         if words[0] == "torchrun" or what == "sample":
             assert run(*words, cwd=tmp_path) or what == "train"

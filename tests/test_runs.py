@@ -116,7 +116,10 @@ def test_a_run_killed_between_the_two_files_of_a_checkpoint_keeps_the_one_before
     assert "What it had learned before is among your models" in run.error
     (name,) = service.own_names(ann)
     assert service.get(name).record["steps"] > 0
-    assert [path.name for path in run.folder.iterdir()] == ["model"]
+    kept = [f"model-{step}" for step in run.kept_steps]
+    assert sorted(path.name for path in run.folder.iterdir()) == sorted(["model", *kept])
+    for path in run.folder.iterdir():
+        checkpoints.load(path)
 
 
 def test_a_run_ends_with_the_app(corpus: Corpus):

@@ -106,7 +106,7 @@ def test_nobody_waits_while_a_model_is_loaded(
     for asker in askers:
         asker.start()
     assert loading.wait(10)
-    assert in_time(service.names) == ["gpt", "attention", "bigram"]
+    assert in_time(service.names)[:3] == ["gpt", "attention", "bigram"]
     assert in_time(lambda: service.own_names(ann)) == []
     assert in_time(lambda: service.info("gpt").has_attention) is True
     assert in_time(lambda: service.get("bigram").config.vocab_size) == 65
@@ -156,7 +156,8 @@ def test_a_better_model_of_another_text_is_not_taken_for_shakespeares(
     checkpoints.save(model, {"data": "colours", "val_loss": 0.1}, tmp_path / "aaa")
     monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path)
     service = ModelService()
-    assert service.names() == ["gpt", "attention", "bigram", "aaa"]
+    names = service.names()
+    assert names[:3] == ["gpt", "attention", "bigram"] and names[-1] == "aaa"
     service.close()
 
 

@@ -36,7 +36,10 @@ def start(page: Page, steps: int, text: str = TEXT) -> None:
 
 
 def test_what_cannot_be_trained_is_said_before_the_start(page: Page):
-    forecast = page.locator("#train-forecast")
+    forecast, start = page.locator("#train-forecast"), page.locator("#train-start")
+    expect(start).to_have_text("Train for 60 seconds")
+    page.locator("#train-unit").get_by_text("steps").click()
+    expect(start).to_have_text("Train for 600 steps")
     set_number(page, "train-amount", "-3")
     expect(forecast).to_have_text("A run takes from 1 to 5,000 steps, not -3.")
     set_number(page, "train-amount", "1")
@@ -45,7 +48,7 @@ def test_what_cannot_be_trained_is_said_before_the_start(page: Page):
     expect(page.locator("#train-amount input")).to_have_value("60")
     set_number(page, "train-amount", "15840")
     expect(forecast).to_contain_text("from 1 to 1,800 seconds")
-    page.locator("#train-start").click()
+    start.click()
     expect(page.locator("#train-notes")).to_have_text(forecast.inner_text())
 
 
@@ -127,12 +130,12 @@ def test_a_text_that_repeats_itself_is_told(page: Page):
 
 def test_a_phone_has_large_targets_and_nothing_sticks_out(page: Page):
     page.set_viewport_size(PHONE)
-    page.get_by_text("Sizes").click()
+    page.get_by_text("Its sizes").click()
     start(page, 30)
     wait_until_trained(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     controls = "#train-history .frame, #train-start, #train-stop, #tab-train label:has(input[type=radio])"
-    for target in page.locator(f"{controls}, #train-sizes input[type=range]:visible").all():
+    for target in page.locator(f"{controls}, .switches input[type=range]:visible").all():
         assert target.bounding_box()["height"] >= 40
     plot = page.locator("#train-history svg.losses").bounding_box()
     assert plot["x"] >= 0 and plot["x"] + plot["width"] <= 390

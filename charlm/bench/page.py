@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from statistics import mean, median
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import httpx2
 
 from charlm import checkpoints
 from charlm.bench import generation, load
 from charlm.bench.report import alternate, machine, ratio, table
-from charlm.bench.serving import CHROMIUM, serving
+from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS, no_browser, serving
 from charlm.models import GPT
 from charlm.service.batching import Batcher
 
@@ -26,6 +27,8 @@ ASKED = {
 }
 SECONDS_TO_COMPILE = 20
 """After which a start has left the compiled kernel on the disk."""
+SECONDS_TO_LOAD = 10
+"""After which a page has fetched all that it shows at first. What streams never ends."""
 ONE_LINE_APP = "import gradio, torch; gradio.Interface(lambda text: text, 'text', 'text').launch()"
 
 
@@ -36,10 +39,11 @@ def run(rounds: int = 3, visitors: int = 32, seconds: int = 60) -> str:
     batcher = Batcher()
     generation.visitors(batcher, model, 1)  # which compiles the kernel
     decoder = [generation.visitors(batcher, model, visitors)[0]]
-    writing = load.measure(visitors, seconds, [load.WATCH], in_browser=bool(CHROMIUM))
+    missing = no_browser()
+    writing = load.measure(visitors, seconds, [load.WATCH], in_browser=missing is None)
     decoder.append(generation.visitors(batcher, model, visitors)[0])
-    parts = (machine(), start_up(rounds), first_text(rounds), load.report(writing), beside(writing, decoder))
-    return "\n\n".join(parts)
+    parts = [machine(), start_up(rounds), first_text(rounds), missing or first_load()]
+    return "\n\n".join((*parts, load.report(writing), beside(writing, decoder)))
 
 
 def beside(writing: load.Outcome, decoder: list[float]) -> str:
@@ -107,3 +111,42 @@ def first_text(rounds: int) -> str:
         ("first character, s", *(f"{median(times[n]):.2f}" for n in times), f"{ratio(times, *times):.2f}")
     ]
     return table(("after the first page", "new machine", "second start", "ratio"), rows)
+
+
+def first_load() -> str:
+    """What a browser fetches to show the page, at its first visit and at the next, beside a one-line Gradio
+    app."""
+    fetched = {"charlm app": _fetched("-m", "charlm", "app"), "one-line app": _fetched("-c", ONE_LINE_APP)}
+    rows = [
+        (f"{visit} visit: {what}", *(f"{loads[i][j]:,}" for loads in fetched.values()))
+        for i, visit in enumerate(("first", "second"))
+        for j, what in enumerate(("requests", "bytes"))
+    ]
+    return table(("loading the page", *fetched), rows)
+
+
+def _fetched(*command: str) -> list[tuple[int, int]]:
+    """The requests and the bytes, as they came over the network, of two visits of one browser to an app."""
+    from playwright.sync_api import sync_playwright
+
+    with serving(*command) as (url, _), sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        context = browser.new_context()
+        visits = []
+        for _ in range(2):
+            page = context.new_page()
+            network = context.new_cdp_session(page)
+            requests: list[Any] = []
+            sizes: list[Any] = []
+            network.on(
+                "Network.requestWillBeSent", lambda event, seen=requests: seen.append(event["requestId"])
+            )
+            network.on(
+                "Network.dataReceived", lambda event, seen=sizes: seen.append(event["encodedDataLength"])
+            )
+            network.send("Network.enable")
+            page.goto(url)
+            page.wait_for_timeout(1000 * SECONDS_TO_LOAD)
+            visits.append((len(requests), sum(sizes)))
+            page.close()
+        return visits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -23,6 +24,15 @@ CHROMIUM_ARGUMENTS = [
     "--disable-component-update",
 ]
 SECONDS_TO_START = 120
+
+
+def no_browser() -> str | None:
+    """Why no browser can look at the app here, in a sentence; None if one can."""
+    if not CHROMIUM:
+        return "There is no Chromium here, so what a browser does is left out."
+    if importlib.util.find_spec("playwright") is None:
+        return "Playwright is not installed (pip install playwright), so what a browser does is left out."
+    return None
 
 
 def free_port() -> int:

@@ -13,6 +13,7 @@ from statistics import median
 
 import numpy as np
 
+from charlm.bench import steps
 from charlm.bench.report import alternate, machine, ratio, table
 from charlm.corpus import Corpus, load_corpus
 from charlm.engine.sampling import SamplingOptions
@@ -56,17 +57,25 @@ def run(nanogpt: Path | None = None, rounds: int = 3, data: str | None = None) -
             seconds["nanogpt"].append(nanogpt_seconds(nanogpt, corpus))
             curve = learn("small", corpus)
             seconds["small"].append(seconds_to(curve, RECIPE_LOSS))
+        ratios = [a / b for a, b in zip(seconds["small"], seconds["nanogpt"], strict=True)]
         rows = [
-            ("nanoGPT's CPU recipe, whole run", f"{median(seconds['nanogpt']):.1f}"),
-            (f"`small`, to a validation loss of {RECIPE_LOSS}", f"{median(seconds['small']):.1f}"),
-            ("ratio", f"{ratio(seconds, 'small', 'nanogpt'):.2f}"),
+            ("nanoGPT's CPU recipe, whole run", *_spread(seconds["nanogpt"], ".1f")),
+            (f"`small`, to a validation loss of {RECIPE_LOSS}", *_spread(seconds["small"], ".1f")),
+            ("ratio", *_spread(ratios, ".2f")),
         ]
-        parts += [table(("time to loss", "seconds"), rows), curve_table("small", curve)]
+        header = ("time to loss, seconds", f"median of {rounds} in turn", "from … to")
+        parts += [table(header, rows), curve_table("small", curve)]
     else:
         parts.append(curve_table("small", learn("small", corpus)))
     parts.append(curve_table("bigram", learn("bigram", corpus)))
+    parts += [steps.report(preset, corpus) for preset in ("small", "gpt")]
     parts.append(disturbance(corpus, rounds))  # last, because the app sets PyTorch to one thread
     return "\n\n".join(parts)
+
+
+def _spread(values: list[float], form: str) -> tuple[str, str]:
+    """The median, and from where to where the values lie."""
+    return f"{median(values):{form}}", f"{min(values):{form}} to {max(values):{form}}"
 
 
 def learn(preset: str, corpus: Corpus) -> list[Point]:

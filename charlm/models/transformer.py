@@ -95,8 +95,8 @@ class Block(nn.Module):
         self.attention.causal = config.causal
         self.attention.scale = config.head_size**-0.5 if config.scaled else 1.0
         self.projection = nn.Linear(C, C, bias=False) if config.projection else nn.Identity()
-        self.mlp_norm = NORMS[config.norm](C)
         self.mlp = MLPS[config.mlp](C) if config.mlp in MLPS else None
+        self.mlp_norm = NORMS[config.norm if self.mlp else "none"](C)
         self.dropout = nn.Dropout(config.dropout)
         if config.residual:
             self._silence()

@@ -36,7 +36,7 @@ MAX_CORPUS_CHARS = 5_000_000
 MAX_FILE_BYTES = 4 * MAX_CORPUS_CHARS
 """The largest file: a character of UTF-8 has four bytes at most."""
 MAX_VOCAB_SIZE = 1_000
-MAX_NAME_CHARS = 40
+MAX_NAME_CHARS = 60
 SIZE_LIMITS = {"block_size": 256, "n_layer": 8, "n_head": 8, "n_embd": 384}
 """The largest model that is trained, brought or kept here."""
 OWN_FILE_LIMITS = FILE_LIMITS | {WEIGHTS: 40_000_000}
@@ -78,6 +78,11 @@ SECONDS_A_LOSS = 15
 """How long a run, whose end somebody waits for, may compute each of the two last losses."""
 SILENCE_SECONDS = 50
 """How long a training process may say nothing before it is ended; it gives a sign of life every 10 s."""
+MAX_KEPT_BYTES_A_RUN = 60_000_000
+"""How large the models may be together that a run keeps of its evaluations: beyond, some of those between the
+first and the latest go."""
+MAX_KEPT_BYTES = 600_000_000
+"""The same of all runs: beyond, those of the client who has most go, the oldest first."""
 MAX_WAITING_RUNS = 20
 AWAY_SECONDS = 180
 """How long somebody who waits in line for a run may give no sign of life; an open page gives one a minute, a

@@ -34,6 +34,7 @@ from charlm.models import LanguageModel
 from charlm.service import limits
 from charlm.service.batching import Batcher, Stream
 from charlm.service.heads import MeasuredHeads, excerpt_of
+from charlm.service.kept import folder_of, is_kept, kept_name
 from charlm.service.once import Once
 from charlm.service.operated import operated_name, split_name
 from charlm.service.runs import Run, TrainingRuns
@@ -43,10 +44,14 @@ from charlm.surgery.heads import Heads, load_heads
 from charlm.surgery.operate import RECIPE, operate, original_name
 from charlm.training.excerpt import EXCERPT, MAX_LOSS, Excerpt
 from charlm.training.presets import PRESETS
+from charlm.training.rungs import RUNGS
 
 T = TypeVar("T")
 MEMORY_A_BYTE = 2
 """Weights have half as many bytes in files as in memory."""
+RUNG_NAMES = [rung.name for rung in RUNGS]
+FIRST_RUNG = 2
+"""The bigram table is the first of the ladder."""
 NO_SUCH_MODEL = "There is no such model, or it is not here any more."
 KEEP_IT_FIRST = "The heads of a changed model are measured once it is kept as a model of one's own."
 
@@ -82,7 +87,8 @@ class _OwnModel:
 class ModelService:
     """Hands out the trained models, for any number of threads at once.
 
-    A visitor's own model is known by a `name` that nobody else can guess.
+    A visitor's own model, and the model of a visitor's run at a step that is kept, is known by a `name` that
+    nobody else can guess.
     """
 
     def __init__(self) -> None:
@@ -96,24 +102,27 @@ class ModelService:
         self._shared = _shared_models()
         self._models: dict[str, Future[LanguageModel]] = {}
         self._own: dict[str, _OwnModel] = {}
+        self._kept: dict[str, _OwnModel] = {}
+        """The kept steps of runs that were asked for."""
         self._operated: Once[LanguageModel] = Once()
         self._losses: Once[float] = Once()
         self._heads = MeasuredHeads()
         self._used: dict[str, float] = {}
-        """When each own model was last used; one that was brought and never used is not here."""
+        """When each own model and each kept step was last used; one that was never used is not here."""
         self._lock = threading.Lock()
         """For the dictionaries alone: nothing slow is done with it."""
         self.visitors.on_sweep(self._forget_the_gone)
 
     def names(self) -> list[str]:
         """The models there are for everybody: those of Tiny Shakespeare first, as losses on different texts
-        cannot be compared, and then the best first."""
+        cannot be compared, then the best first; the rungs of the ladder follow, from the highest down."""
         there = [name for name in checkpoints.names() if name in self._shared]
         infos = self._shared
 
-        def order(name: str) -> tuple[bool, float]:
+        def order(name: str) -> tuple[bool, int, float]:
             loss = infos[name].val_loss
-            return infos[name].data != TINY_SHAKESPEARE, math.inf if loss is None else loss
+            rung = -RUNG_NAMES.index(name) if name in RUNG_NAMES else -len(RUNG_NAMES)
+            return infos[name].data != TINY_SHAKESPEARE, rung, math.inf if loss is None else loss
 
         return sorted(there, key=order)
 
@@ -126,8 +135,7 @@ class ModelService:
     def find(self, name: str) -> ModelInfo | None:
         """Describes the model called `name`, if there is one. What stands behind a `/` are edits of it."""
         name, edits = split_name(name)
-        with self._lock:
-            own = self._own.get(name)
+        own = self._owned(name)
         info = own.info if own else self._shared.get(name)
         return _with_edits(info, edits) if info and edits else info
 
@@ -145,9 +153,9 @@ class ModelService:
         if edits:
             model = self.get(base)
             return self._operated.get(name, lambda: operate(model, edits), limits.MAX_OPERATED_MODELS)
+        own = self._owned(name)
         with self._lock:
-            own = self._own.get(name)
-            if own is not None:
+            if name in self._own or name in self._kept:
                 self._used[name] = time.monotonic()
             loading = self._models.get(name)
             if loading is None:
@@ -171,8 +179,7 @@ class ModelService:
 
         Raises `CharlmError` if there is no such model, or no text for it."""
         base, _ = split_name(name)
-        with self._lock:
-            own = self._own.get(base)
+        own = self._owned(base)
         shared, _ = split_name((own.shared_as if own else base) or "")
         return excerpt_of(self.get(base), (shared, *self.names()))
 
@@ -207,8 +214,7 @@ class ModelService:
             result: Future[Heads] = Future()
             result.set_result(known)
             return result
-        with self._lock:
-            own = self._own.get(name)
+        own = self._owned(name)
         return self._heads.begin(
             name, own.client if own else "", lambda: (self.get(name), self.excerpt(name))
         )
@@ -260,11 +266,14 @@ class ModelService:
         record = _checked_record(model.record)
         return self._add_written(visitor, title[: limits.MAX_NAME_CHARS], checkpoints.save, model, record)
 
+    def kept_name(self, run: Run, step: int) -> str:
+        """The name of the model that a run was at one of its `kept_steps`."""
+        return kept_name(run.id, step)
+
     def shared_name(self, name: str) -> str | None:
         """By which name everybody can ask for the model called `name`; None if it is a visitor's alone."""
         base, edits = split_name(name)
-        with self._lock:
-            own = self._own.get(base)
+        own = self._owned(base)
         if own is not None:
             return own.shared_as if own.shared_as and not edits else None
         return name if base in self.names() and self.find(name) is not None else None
@@ -348,6 +357,33 @@ class ModelService:
             raise CharlmError("There is no room for another model here: please try again in a few minutes.")
         return name
 
+    def _owned(self, name: str) -> _OwnModel | None:
+        """The model called `name`, if it is a visitor's alone: an own model, or a kept step of a run."""
+        if is_kept(name):
+            return self._step_called(name)
+        with self._lock:
+            return self._own.get(name)
+
+    def _step_called(self, name: str) -> _OwnModel | None:
+        found = self.runs.find_kept(name)
+        with self._lock:
+            if found is None:
+                self._kept.pop(name, None)
+                self._drop(name)
+            known = self._kept.get(name)
+        if known or not found:
+            return known
+        run, step = found
+        folder = folder_of(run.model, step)
+        try:
+            info = _info(run.name, checkpoints.read_description(folder), step=step)
+            size = sum(path.stat().st_size for path in folder.iterdir())
+        except (CharlmError, OSError):  # It went meanwhile.
+            return None
+        own = _OwnModel(run.visitor, self.visitors.client(run.visitor), folder, info, size, None)
+        with self._lock:
+            return self._kept.setdefault(name, own)
+
     def _shared_as(self, record: dict[str, Any]) -> str | None:
         """What the model with this record is called, if it is a shared one that was changed."""
         name = original_name(record)
@@ -370,33 +406,40 @@ class ModelService:
         return self._used.get(name, float("-inf"))
 
     def _unload(self) -> None:
-        """Takes the own models out of memory that were not used for longest, until there is room for the
-        one that is loaded next. They stay on the disk."""
-        loaded = sorted((n for n in self._models if n in self._own), key=self._last_use)
-        memory = sum(MEMORY_A_BYTE * self._own[name].size for name in loaded)
+        """Takes the own models and the kept steps out of memory that were not used for longest, until there
+        is room for the one that is loaded next. They stay on the disk."""
+        owned = self._own | self._kept
+        loaded = sorted((n for n in self._models if n in owned), key=self._last_use)
+        memory = sum(MEMORY_A_BYTE * owned[name].size for name in loaded)
         for name in loaded[:-1]:
             if memory > limits.MAX_OWN_MEMORY:
-                memory -= MEMORY_A_BYTE * self._own[name].size
+                memory -= MEMORY_A_BYTE * owned[name].size
                 del self._models[name]
 
     def _forget_the_gone(self) -> None:
-        """Removes the models of visitors who are gone."""
+        """Removes the models of visitors who are gone, and forgets kept steps that are not there any more."""
         with self._lock:
             gone = [name for name, own in self._own.items() if self.visitors.is_gone(own.visitor)]
             removed = self._take_out(gone)
+            kept = list(self._kept)
         _remove(removed)
+        for name in kept:
+            self._step_called(name)
 
     def _take_out(self, names: list[str]) -> list[_OwnModel]:
         for name in names:
-            self._models.pop(name, None)
-            self._used.pop(name, None)
-            self._heads.forget(name)
+            self._drop(name)
         return [self._own.pop(name) for name in names]
+
+    def _drop(self, name: str) -> None:
+        """Forgets what was made of the model called `name`."""
+        self._models.pop(name, None)
+        self._used.pop(name, None)
+        self._heads.forget(name)
 
     def _path(self, name: str) -> Path:
         # A visitor's word must never be taken for a path.
-        with self._lock:
-            own = self._own.get(name)
+        own = self._owned(name)
         if own is not None:
             return own.folder
         if name not in self.names():
@@ -418,21 +461,31 @@ def _shared_models() -> dict[str, ModelInfo]:
     return found
 
 
-def _info(title: str, described: dict[str, Any], own: bool = False) -> ModelInfo:
-    """What the configuration of a checkpoint tells."""
+def _info(title: str, described: dict[str, Any], own: bool = False, step: int | None = None) -> ModelInfo:
+    """What the configuration of a checkpoint tells: of a shared model, of a visitor's `own`, or of what a run
+    was at a `step`."""
     record = _checked_record(described["record"])
-    if own:
+    if step is not None:
+        title = f"{title} at step {step:,}"
+        description = f"Your model after {step:,} steps of training on {record['data']}."
+    elif own:
         description = f"Your own model, trained on {record['data']}."
         if RECIPE in record:
             description = f"A model trained on {record['data']}, and changed by you."
     elif title in PRESETS:
-        title, description = PRESETS[title].title, PRESETS[title].description
+        title, description = _title_of(title), PRESETS[title].description
     else:
         description = "A model trained here."
     has_attention = described["architecture"] != "bigram"
     return ModelInfo(
         title, description, record["data"], record["parameters"], record["val_loss"], has_attention
     )
+
+
+def _title_of(preset: str) -> str:
+    """What a model is called that a preset has made: one of the ladder with its place there."""
+    title = PRESETS[preset].title
+    return f"Ladder {RUNG_NAMES.index(preset) + FIRST_RUNG}: {title}" if preset in RUNG_NAMES else title
 
 
 def _with_edits(info: ModelInfo, edits: str) -> ModelInfo | None:

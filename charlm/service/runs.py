@@ -7,6 +7,7 @@ that started it goes away.
 from __future__ import annotations
 
 import atexit
+import hashlib
 import json
 import logging
 import math
@@ -19,13 +20,14 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 from charlm import checkpoints
 from charlm.errors import CharlmError
-from charlm.service import estimate, limits
+from charlm.service import estimate, kept, limits
 from charlm.service.visitors import Visitors
 from charlm.training import presets
 from charlm.training.measures import Measures
@@ -62,6 +64,10 @@ class Run:
     folder: Path
     guess: str | None = None
     """Which run its visitor expects to end lower: the id of another, or `THIS`; None: did not guess."""
+    text_id: str = ""
+    """The same for runs of the same text; empty for Tiny Shakespeare."""
+    number: int = 1
+    """Of its visitor's runs, from 1 on: by this and the colour that comes with it, it is told apart."""
     state: str = "queued"
     error: str = ""
     """Why it failed or diverged, a sentence."""
@@ -88,6 +94,12 @@ class Run:
     def model(self) -> Path:
         """The folder of the checkpoint that the run leaves."""
         return self.folder / MODEL
+
+    @property
+    def kept_steps(self) -> list[int]:
+        """The steps at which the model can be asked for, in order: of the evaluations, those of which a
+        checkpoint is still there."""
+        return kept.kept_steps(self.model)
 
     @property
     def active(self) -> bool:
@@ -138,6 +150,8 @@ class TrainingRuns:
             text = text.replace("\r\n", "\n").replace("\r", "\n")  # as in a file that is read
         recipe = _recipe(preset, settings, steps, seconds, text)
         run = Run(visitor, name, recipe, self._visitors.new_folder(), guess)
+        if text is not None:
+            run.text_id = hashlib.sha256(text.encode()).hexdigest()
         try:
             if text is not None:
                 (run.folder / TEXT).write_bytes(text.encode())
@@ -163,6 +177,7 @@ class TrainingRuns:
                 if places[self._client(run)] + 1 >= places[self._client(last)]:
                     raise CharlmError(CROWDED)
                 last.state, last.error = "failed", CROWDED
+            run.number = 1 + max((r.number for r in self._all_of(run.visitor)), default=0)
             self._runs.append(run)
             ended = [run for run in self._all_of(run.visitor) if not run.active]
             surplus = max(0, len(self._all_of(run.visitor)) - limits.MAX_RUNS)
@@ -213,12 +228,18 @@ class TrainingRuns:
             if run.state == "queued":
                 run.state = "stopped"
             ended = not run.active
-            if ended:
-                self._runs.remove(run)
+            self._runs = [other for other in self._runs if other is not run or not ended]
         if ended:
             _clear(run)
         elif run.process is not None:
             run.process.kill()
+
+    def find_kept(self, name: str) -> tuple[Run, int] | None:
+        """The run and the step that the model called `name` is of, if it is kept."""
+        with self._lock:
+            runs = [run for run in self._runs if name.startswith(run.id)]
+        names = {kept.kept_name(run.id, step): (run, step) for run in runs for step in run.kept_steps}
+        return names.get(name)
 
     def place(self, run: Run) -> int:
         """1 for the next in line, 0 for a run that does not wait."""
@@ -265,7 +286,7 @@ class TrainingRuns:
                 run.process.kill()
             elif run.stopping:
                 _ask_to_stop(run)
-            complaint = _follow(run)
+            complaint = _follow(run, self._make_room)
             if not run.removed and _has_model(run):
                 complaint = f"{complaint} {KEPT}" if run.process.returncode else ""
                 for listener in self._listeners:
@@ -285,6 +306,12 @@ class TrainingRuns:
                 self._fill()
             if run.removed:
                 _clear(run)
+
+    def _make_room(self) -> None:
+        """Removes kept steps that there is no room for."""
+        with self._lock:
+            runs = [kept.KeptRun(self._client(run), run.model, run.active) for run in self._runs]
+        kept.make_room(runs, limits.MAX_KEPT_BYTES)
 
     def _forget_the_gone(self) -> None:
         """Drops from the line who is away, and removes the finished runs of visitors who are gone."""
@@ -368,25 +395,33 @@ def _clear(run: Run) -> None:
 def _has_model(run: Run) -> bool:
     """Whether a run has left a model that has learned something: if it was killed, the last that it had
     written whole."""
-    found = sorted(run.folder.glob(f"{MODEL}*"), key=lambda folder: folder.stat().st_mtime_ns, reverse=True)
-    best = run.model if run.process.returncode == 0 else next(filter(_has_learned, found), None)
-    for folder in found:
-        if folder != best:
-            shutil.rmtree(folder, ignore_errors=True)
-    if best is not None and best != run.model:
-        best.rename(run.model)
+    if run.process.returncode:
+        for folder in run.folder.glob(f"{MODEL}*"):
+            if not (folder / checkpoints.CONFIG).exists():  # It was being written.
+                shutil.rmtree(folder, ignore_errors=True)
+        _take_the_latest(run)
     return (run.model / checkpoints.CONFIG).exists()
 
 
-def _has_learned(folder: Path) -> bool:
-    try:
-        return bool(checkpoints.load(folder).record["steps"])
-    except CharlmError:  # Its process ended while it was writing it.
-        return False
+def _take_the_latest(run: Run) -> None:
+    """Makes the latest of what a run has kept its model, and removes what is damaged of it. One that diverges
+    has left what was worth it."""
+    steps = [] if run.diverged else run.kept_steps[::-1]
+    for folder in (run.model, *(kept.folder_of(run.model, step) for step in steps)):
+        try:
+            learned = checkpoints.load(folder).record["steps"]
+        except CharlmError:  # The process ended between the two files of it.
+            shutil.rmtree(folder, ignore_errors=True)
+            continue
+        if learned:
+            if folder != run.model:
+                shutil.copytree(folder, run.model)
+            return
 
 
-def _follow(run: Run) -> str:
-    """Takes note of what a run tells, until it ends. Returns its last complaint, a sentence."""
+def _follow(run: Run, evaluated: Callable[[], object]) -> str:
+    """Takes note of what a run tells, until it ends, and calls `evaluated` after each evaluation. Returns its
+    last complaint, a sentence."""
     process = run.process
     heard = [time.monotonic()]
     complaints: deque[str] = deque(maxlen=20)
@@ -395,6 +430,8 @@ def _follow(run: Run) -> str:
         for event in _events(process.stdout):
             heard[0] = time.monotonic()
             _note(run, event)
+            if "val_loss" in event:
+                evaluated()
 
     listeners = [
         threading.Thread(target=target, daemon=True)
@@ -406,11 +443,23 @@ def _follow(run: Run) -> str:
     for listener in listeners:
         # What the process started may outlive it, and hold its pipes.
         listener.join(SECONDS_TO_READ)
+    _close_pipes(process, listeners)
     (run.folder / TEXT).unlink(missing_ok=True)
     if process.returncode and not run.stopping:
         log.warning("A training process ended with %s: %s", process.returncode, "".join(complaints))
     sentences = [line.removeprefix("charlm: ") for line in complaints if line.startswith("charlm: ")]
     return SILENT if ended else sentences[-1].strip() if sentences else FAILED
+
+
+def _close_pipes(process: subprocess.Popen[str], listeners: list[threading.Thread]) -> None:
+    """Gives back what a process that has ended holds, but for what somebody still listens to."""
+    pipes = (process.stdout, process.stderr)
+    for pipe, listener in zip(pipes, listeners, strict=True):
+        if pipe is not None and not listener.is_alive():
+            pipe.close()
+    if process.stdin is not None:
+        with suppress(OSError):
+            process.stdin.close()
 
 
 def _note(run: Run, event: dict[str, Any]) -> None:

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from charlm import checkpoints
+from charlm.errors import CharlmError
 from charlm.models import LanguageModel
 from charlm.surgery.atlas import Atlas, survey
+from charlm.surgery.edits import attentive
 from charlm.surgery.ranking import Ranking, rank
 from charlm.training.excerpt import Excerpt
 
@@ -36,8 +38,10 @@ class Heads:
 def measure(model: LanguageModel, excerpt: Excerpt, command: str, progress: Callable[[float], None]) -> Heads:
     """The heads of `model`, in eval mode, on `excerpt`.
 
-    `progress` and what is raised as in `rank`.
+    `progress` as in `rank`. Raises `CharlmError` as `rank`, and for a model without a mask.
     """
+    if not attentive(model).config.parts.causal:
+        raise CharlmError("Heads are measured by where in the past they look: this model has no mask.")
     ranking = rank(model, excerpt, progress)
     x, _ = excerpt.ids(model.tokenizer)
     return Heads(command, checkpoints.weights_sha256(model), excerpt, ranking, survey(model, x))

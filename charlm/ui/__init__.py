@@ -82,22 +82,24 @@ def build_app(service: ModelService | None = None) -> gr.Blocks:
         timer = gr.Timer(1, active=False)
         gr.Timer(60).tick(service.visitors.touch, visitor, None, **SILENT_EVENT)
         with gr.Tabs(overflow_behavior="wrap") as tabs:
-            generating, attending, panels = _build_tabs(page, tabs, timer)
+            generating, attending, looking, training = _build_tabs(page, tabs, timer)
         Api(service).register()
         _welcome(page)
         _remember_settings(app, kept)
         _show_attention(generating, attending, tabs)
-        for panel in panels:
+        for panel in (attending.panel, looking):
             _write_changed(panel, generating, tabs)
+        _play_steps(training, generating, attending, looking, tabs)
+        _play_rung(training, generating, tabs)
     app.state_session_capacity, app.max_threads = MAX_SESSIONS, MAX_THREADS
     return app.queue(max_size=MAX_QUEUED)
 
 
 def _build_tabs(
     page: Page, tabs: gr.Tabs, timer: gr.Timer
-) -> tuple[GenerateTab, AttentionTab, list[SurgeryPanel]]:
-    """The tabs, in the lecture's order. Returns the two of which one leads to the other, and the panels on
-    which models are changed."""
+) -> tuple[GenerateTab, AttentionTab, SurgeryPanel, TrainTab]:
+    """The tabs, in the lecture's order. Returns those that lead to each other: of Inside, the panel on which
+    a model is changed."""
     with tab_of(tabs, "generate"):
         generating = GenerateTab(page)
     with tab_of(tabs, "tokens") as tab:
@@ -109,11 +111,11 @@ def _build_tabs(
     with tab_of(tabs, "attention") as tab:
         attending = attention.build(page, tab)
     with tab_of(tabs, "inside") as tab:
-        panel = inside.build(page, tab)
+        looking = inside.build(page, tab)
     with tab_of(tabs, "train") as tab:
-        TrainTab(page, tab, timer)
+        training = TrainTab(page, tab, timer)
     page.app.load(None, None, tabs, js="() => charlm.tabs.first()")
-    return generating, attending, [attending.panel, panel]
+    return generating, attending, looking, training
 
 
 def _welcome(page: Page) -> None:
@@ -167,4 +169,36 @@ def _write_changed(panel: SurgeryPanel, generating: GenerateTab, tabs: gr.Tabs) 
     """Has the Generate tab write with the model that was changed on a panel, beside the one it was."""
     outputs = [generating.prompt, generating.model, generating.rival, generating.seed, tabs]
     asked = panel.view.apply(None, [panel.text, panel.model, panel.edits], outputs, js=WRITE_CHANGED)
+    asked.then(None, None, None, js="() => document.querySelector('#start').click()")
+
+
+PLAY_STEP = """(typed) => {
+    const unchanged = { __type__: "update" };
+    const { tab, model, seed } = charlm.learning.playing();
+    const models = ["generate", "attention", "inside"].map((name) => (name === tab ? model : unchanged));
+    const kept = tab === "generate" && !typed.trim() ? seed : unchanged;
+    return [...models, kept, { __type__: "update", selected: tab }];
+}"""
+
+WRITE_STEP = """() => {
+    if (charlm.learning.playing().tab === "generate") document.querySelector("#start").click();
+}"""
+
+
+def _play_steps(
+    training: TrainTab, generating: GenerateTab, attending: AttentionTab, looking: SurgeryPanel, tabs: gr.Tabs
+) -> None:
+    """Has another tab play the model that a run was at a step. The Generate tab writes with it, with the same
+    seed each time, so that steps can be compared."""
+    outputs = [generating.model, attending.model, looking.model, generating.seed, tabs]
+    asked = training.history.apply(None, generating.seed, outputs, js=PLAY_STEP)
+    asked.then(None, None, None, js=WRITE_STEP)
+
+
+PLAY_RUNG = f"() => [charlm.ladder.chosen(), {selecting('generate')}]"
+
+
+def _play_rung(training: TrainTab, generating: GenerateTab, tabs: gr.Tabs) -> None:
+    """Has the Generate tab write with the rung of the ladder that was chosen."""
+    asked = training.ladder.select(None, None, [generating.model, tabs], js=PLAY_RUNG)
     asked.then(None, None, None, js="() => document.querySelector('#start').click()")

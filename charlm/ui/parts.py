@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from charlm.errors import CharlmError
+from charlm.service.kept import is_kept
 from charlm.service.limits import MAX_TEXT_CHARS
 from charlm.service.models import ModelInfo, ModelService
 from charlm.service.operated import SEPARATOR
@@ -58,12 +59,12 @@ def model_dropdown(
     **options: Any,
 ) -> gr.Dropdown:
     """A list of the `wanted` models, which follows what the visitor has. Other choices, as (title, value),
-    may stand `before` them. With `latest`, a wanted one that the visitor has just got is chosen. A model with
-    changed parts that is chosen and nobody's own has a place of its own."""
+    may stand `before` them. With `latest`, a wanted one that the visitor has just got is chosen. One that is
+    chosen and in no list, with changed parts or at a step of a run, has a place of its own."""
 
     def choices(own: list[str], chosen: str | None = None) -> list[tuple[str, str]]:
         names = dict.fromkeys([*own, *page.service.names()])
-        if chosen and SEPARATOR in chosen:
+        if chosen and _is_listed_nowhere(chosen):
             names[chosen] = None
         models = [(name, page.service.find(name)) for name in names]
         return [*before, *((info.title, name) for name, info in models if info is not None and wanted(info))]
@@ -74,8 +75,8 @@ def model_dropdown(
         return gr.update(choices=offered, **({"value": own[0]} if just_got else {}))
 
     def take_in(own: list[str], chosen: str | None) -> dict[str, Any]:
-        is_changed = chosen and SEPARATOR in chosen
-        return gr.update(choices=choices(own, chosen)) if is_changed else gr.skip()
+        is_new = chosen and _is_listed_nowhere(chosen)
+        return gr.update(choices=choices(own, chosen)) if is_new else gr.skip()
 
     # Gradio would check a choice against those of the visitor's session, which may be forgotten by now.
     dropdown = gr.Dropdown(choices([]), allow_custom_value=True, **options)
@@ -83,6 +84,10 @@ def model_dropdown(
     page.own_models.change(follow, inputs, dropdown, **page.unseen)
     dropdown.change(take_in, inputs, dropdown, **page.unseen)
     return dropdown
+
+
+def _is_listed_nowhere(name: str) -> bool:
+    return SEPARATOR in name or is_kept(name)
 
 
 def intro(text: str) -> gr.Markdown:

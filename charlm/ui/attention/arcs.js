@@ -38,15 +38,16 @@ window.charlm.attendingText = ({ point, leave, choose }) => {
     });
   }
 
-  // Shows where character i looks, by the weights of its row. Character j, if not null, is the one pointed at.
-  function turn(i, j, row) {
-    shown = { i, row };
+  // Shows where character i looks, by the weights of its row; it can see the first `seen`. Character j, if not
+  // null, is the one pointed at.
+  function turn(i, j, row, seen) {
+    shown = { i, row, seen };
     items().forEach((item, t) => {
-      item.style.background = t < i ? tint(row[t]) : "";
-      item.title = t <= i ? `weight ${row[t].toFixed(4)}` : "in the future: weight 0";
+      item.style.background = t < seen && t !== i ? tint(row[t]) : "";
+      item.title = t < seen ? `weight ${row[t].toFixed(4)}` : "in the future: weight 0";
       item.classList.toggle("target", t === i);
       item.classList.toggle("lit-by-map", t === j && t !== i);
-      item.classList.toggle("future", t > i);
+      item.classList.toggle("future", t >= seen);
     });
     drawArcs();
   }
@@ -55,7 +56,7 @@ window.charlm.attendingText = ({ point, leave, choose }) => {
   function drawArcs() {
     arcs.replaceChildren();
     if (!shown || !node.offsetWidth) return;
-    const { i, row } = shown;
+    const { i, row, seen } = shown;
     arcs.setAttribute("width", box.offsetWidth);
     arcs.setAttribute("height", box.offsetHeight);
     const origin = box.getBoundingClientRect();
@@ -65,8 +66,8 @@ window.charlm.attendingText = ({ point, leave, choose }) => {
       return [(left + right) / 2 - origin.left, top - origin.top + 2];
     };
     const [x, y] = place(i);
-    for (let t = 0; t < i; t++) {
-      if (row[t] < STEPS[1]) continue;
+    for (let t = 0; t < seen; t++) {
+      if (t === i || row[t] < STEPS[1]) continue;
       const [x2, y2] = place(t);
       const top = Math.min(y, y2) - Math.min(16, 6 + Math.abs(x - x2) / 12);
       arcs.append(

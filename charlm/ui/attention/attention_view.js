@@ -145,7 +145,8 @@ async function openHead(layer, headNumber) {
 const describe = () => ({
   ...head,
   chars,
-  size: v.head_size,
+  size: v.scaled ? v.head_size : null,
+  causal: v.causal,
   called: nameOf(...chosen),
   does: habit(...chosen),
 });
@@ -169,7 +170,7 @@ function tellHead(layer, headNumber) {
   const here = layer < 0 ? "" : "on this text, ";
   does.textContent = `${name}, ${phrase && `${phrase}, `}${here}${habit(layer, headNumber)}.${gain}`;
   operation.show(layer, layer < 0 ? "learned" : settingOf(v.settings, layer, headNumber));
-  cell.node.hidden = layer < 0;
+  cell.node.hidden = layer < 0 || !v.causal;
   tellUsual();
 }
 
@@ -204,7 +205,7 @@ function turn({ i, j }) {
   if (!head || i < 0) return;
   const T = chars.length;
   const weights = head.weights.subarray(i * T, (i + 1) * T);
-  text.turn(i, j, weights);
+  text.turn(i, j, weights, seenBy(i));
   maps.mark(i, j);
   const sum = weights.reduce((total, weight) => total + weight, 0).toFixed(3);
   say.replaceChildren(...(j === null ? mostLookedAt(i, weights) : pair(i, j)), ` The row sums to ${sum}.`);
@@ -272,14 +273,17 @@ function comeBack() {
   turn(focused < 0 ? pinned : { i: focused, j: null });
 }
 
+// How many characters the i-th can see.
+const seenBy = (i) => (v.causal ? i + 1 : chars.length);
+
 const called = (t) => [glyphs(chars[t]), ` (${t})`];
 
 function mostLookedAt(i, weights) {
-  const past = [...weights.keys()].slice(0, i + 1).sort((a, b) => weights[b] - weights[a]);
+  const seen = [...weights.keys()].slice(0, seenBy(i)).sort((a, b) => weights[b] - weights[a]);
   const byHand = row && i === pinned.i ? ", as set by hand," : "";
-  if (i && weights[past[0]] - weights[past[i]] < ALIKE)
-    return [...called(i), `${byHand} looks at all ${i + 1} alike: ${weights[past[0]].toFixed(3)}.`];
-  const list = past
+  if (seen.length > 1 && weights[seen[0]] - weights[seen.at(-1)] < ALIKE)
+    return [...called(i), `${byHand} looks at all ${seen.length} alike: ${weights[seen[0]].toFixed(3)}.`];
+  const list = seen
     .slice(0, 3)
     .flatMap((t, k) => [k ? ", " : "", ...called(t), `: ${weights[t].toFixed(3)}`]);
   return [...called(i), `${byHand} looks most at `, ...list, "."];
@@ -291,15 +295,15 @@ function pair(i, j) {
   const weight = `weight ${weights[at].toFixed(4)}`;
   const who = [...called(i), " looking at ", ...called(j)];
   if (!scores) return [...who, `: ${weight}, the mean of all heads.`];
-  const score = `q·k/√${v.head_size} = ${signed(scores[at])}`;
-  if (j > i) return [...who, `: score ${score}, masked: −∞, ${weight}.`];
+  const score = `q·k${v.scaled ? `/√${v.head_size}` : ""} = ${signed(scores[at])}`;
+  if (j >= seenBy(i)) return [...who, `: score ${score}, masked: −∞, ${weight}.`];
   if (row && i === pinned.i) return [...who, `: ${weight}, by hand, in place of ${row[j].toFixed(4)}.`];
-  const past = scores.subarray(at - j, at - j + i + 1);
-  const largest = Math.max(...past);
-  const sum = largest + Math.log(past.reduce((total, s) => total + Math.exp(s - largest), 0));
+  const seen = scores.subarray(at - j, at - j + seenBy(i));
+  const largest = Math.max(...seen);
+  const sum = largest + Math.log(seen.reduce((total, s) => total + Math.exp(s - largest), 0));
   return [
     ...who,
-    `: score ${score}, ${weight} = e^${signed(scores[at])} / e^${signed(sum)} (the sum of e^score from 0 to ${i}).`,
+    `: score ${score}, ${weight} = e^${signed(scores[at])} / e^${signed(sum)} (the sum of e^score from 0 to ${seenBy(i) - 1}).`,
   ];
 }
 

@@ -49,7 +49,7 @@ window.charlm.headMaps = ({ point, leave, choose }) => {
   }
 
   function scoresOf(head) {
-    const { chars, scores, size } = head;
+    const { chars, scores, size, causal } = head;
     const T = chars.length;
     const largest = scores.reduce((most, score) => Math.max(most, Math.abs(score)), NOTHING);
     const future = (i) => i % T > Math.floor(i / T);
@@ -61,8 +61,10 @@ window.charlm.headMaps = ({ point, leave, choose }) => {
       (x) => colour(x / largest),
     );
     const masked = ["−∞, the future", "color-mix(in srgb, var(--ink) 12%, transparent)"];
+    const plain = map(head, "scores", size ? `q·k/√${size}` : "q·k", heatAt, "Score:", key);
+    if (!causal) return [plain];
     return [
-      map(head, "scores", `q·k/√${size}`, heatAt, "Score:", key),
+      plain,
       map(head, "masked", "the future is −∞", (i) => (future(i) ? null : heatAt(i)), "Score:", [
         ...key,
         masked,
@@ -70,8 +72,8 @@ window.charlm.headMaps = ({ point, leave, choose }) => {
     ];
   }
 
-  // Draws a head: its `weights` and `scores` (T × T), if it has any, of `chars`; the `size` of its keys; how it is
-  // `called` and what it `does`, in words.
+  // Draws a head: its `weights` and `scores` (T × T), if it has any, of `chars`; the `size` of its keys, if scores
+  // are divided by its root; whether it is `causal`, with a mask; how it is `called` and what it `does`, in words.
   function draw(head) {
     maps = [...(head.scores ? scoresOf(head) : []), weightsOf(head)];
     node.replaceChildren(...maps.map(({ pane }) => pane));

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from charlm.errors import CharlmError
-from charlm.models import GPT, LanguageModel
+from charlm.models import LanguageModel
 from charlm.models.attention import SelfAttention, mask_future
 from charlm.models.gpt import CausalSelfAttention
 from charlm.models.rotary import angles, frequencies, rotate
-from charlm.models.trace import AttentionModel, Trace, trace
+from charlm.models.trace import AttentionModel, Trace, attention_of, trace
 from charlm.surgery.atlas import CLEAR, EVEN
 from charlm.surgery.hooks import AttentionCell, trace_with
 from charlm.ui.encoding import base64_of
@@ -31,6 +31,35 @@ AVERAGE = -1
 PLACES = {"itself": 0, "one character back": 1, "two characters back": 2, "three characters back": 3}
 """Where a head may look, by how far back that is."""
 FIRST = "the first character"
+AHEAD = "one character ahead"
+"""Where a head looks that cheats: only without a mask is there anything to see."""
+
+POSITIONS = {
+    "rotary": (
+        "Rotary positions",
+        "The model has no table of positions. Each head turns query and key, pair of channels by pair, by an "
+        "angle that grows with the character's position. So q·k depends on how far apart two characters "
+        "stand. Only this and the mask tell their order.",
+    ),
+    "learned": (
+        "Learned positions",
+        "Each place in the block has a learned row of channels, which is added to that of the character "
+        "before the first layer. So q·k may depend on both places.",
+    ),
+    "none": (
+        "No positions",
+        "Nothing says where a character stands: a head cannot tell a character from the same one further "
+        "back. Only the mask tells something of their order.",
+    ),
+}
+NOT_SCALED = (
+    "q·k is not divided by √d, so that large scores make a head choose one character and ignore the rest."
+)
+NO_MASK = (
+    "No mask",
+    "Every character sees those that follow, too. When the model learned, it could copy the answer from the "
+    "next character; when it writes, there is none yet.",
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +67,7 @@ class AttentionMaps:
     """`weights` and raw `scores` of every head, (n_layer, n_head, T, T), for the characters `text`.
 
     `notes` say what had to be changed for the text to be shown, and `left_out` is how many characters that
-    the model knows stand before it.
+    the model knows stand before it. Without the mask, the model is not `causal`.
     """
 
     text: str
@@ -46,6 +75,7 @@ class AttentionMaps:
     scores: Tensor
     notes: list[str]
     left_out: int
+    causal: bool
 
     def check_head(self, layer: int, head: int) -> None:
         """Raises `CharlmError` for a head that the model lacks."""
@@ -67,7 +97,8 @@ def explain(model: LanguageModel, text: str) -> AttentionMaps:
     text, notes = readable(model, text)
     traced = trace(model, torch.tensor([model.tokenizer.encode(text)]))
     left_out = len(known) - len(text)
-    return AttentionMaps(text, traced.weights[:, 0], traced.scores[:, 0], notes, left_out)
+    causal = model.config.parts.causal
+    return AttentionMaps(text, traced.weights[:, 0], traced.scores[:, 0], notes, left_out, causal)
 
 
 def _attentive(model: LanguageModel) -> AttentionModel:
@@ -81,7 +112,9 @@ def code(model: LanguageModel) -> str:
 
     Raises `CharlmError` for a model without attention.
     """
-    heads = (SelfAttention, CausalSelfAttention) if isinstance(_attentive(model), GPT) else (SelfAttention,)
+    heads = (
+        (SelfAttention, CausalSelfAttention) if _attentive(model).config.parts.qk_norm else (SelfAttention,)
+    )
     parts = (frequencies, angles, rotate, *heads, mask_future, Trace, trace)
     return "\n\n".join(inspect.getsource(part) for part in parts)
 
@@ -91,35 +124,34 @@ def principles(model: LanguageModel) -> list[tuple[str, str]]:
 
     Raises `CharlmError` for a model without attention.
     """
-    d = _attentive(model).config.head_size
-    order = (
-        "The model has no table of positions. Each head turns query and key, pair of channels by pair, by an "
-        "angle that grows with the character's position. So q·k depends on how far apart two characters "
-        "stand. Only this and the mask tell their order."
-    )
-    size = f"q·k is divided by √{d}, the root of a head's channels."
-    if not isinstance(model, GPT):
-        plain = f"Query and key are compared as they are. {size}"
-        return [("Rotary positions", order), ("No QK-norm", plain)]
-    norm = (
-        f"Query and key are first scaled to one length, √{d}, so that only their directions count. "
-        f"The query is then multiplied by the head's gain, a learned number: the larger, the sharper the "
-        f"head chooses. {size} So no score is beyond gain · √{d}."
-    )
-    return [("Rotary positions", order), ("QK-norm and gain", norm)]
+    config = _attentive(model).config
+    parts, d = config.parts, config.head_size
+    size = f"q·k is divided by √{d}, the root of a head's channels." if parts.scaled else NOT_SCALED
+    found = [POSITIONS[parts.positions]]
+    if parts.qk_norm:
+        norm = (
+            f"Query and key are first scaled to one length, √{d}, so that only their directions count. "
+            f"The query is then multiplied by the head's gain, a learned number: the larger, the sharper the "
+            f"head chooses. {size}{f' So no score is beyond gain · √{d}.' if parts.scaled else ''}"
+        )
+        found.append(("QK-norm and gain", norm))
+    else:
+        found.append(("No QK-norm", f"Query and key are compared as they are. {size}"))
+    return found if parts.causal else [*found, NO_MASK]
 
 
 def gains(model: LanguageModel) -> list[float] | None:
     """The gain of every head, layer by layer; None if the heads of `model` have none."""
-    if not isinstance(model, GPT):
+    model = _attentive(model)
+    if not model.config.parts.qk_norm:
         return None
-    blocks: list[Any] = list(model.layers)
-    return [gain for block in blocks for gain in block.attention.gain.flatten().tolist()]
+    heads: list[Any] = [attention_of(layer) for layer in model.layers]
+    return [gain for layer in heads for gain in layer.gain.flatten().tolist()]
 
 
-def habits(weights: Tensor) -> list[tuple[str, float | None]]:
-    """What each of the heads with `weights` (n, T, T) does on this text, with its mean weight on the place
-    where it looks, if there is one.
+def habits(weights: Tensor, causal: bool = True) -> list[tuple[str, float | None]]:
+    """What each of the heads with `weights` (n, T, T), with a mask if they are `causal`, does on this text,
+    with its mean weight on the place where it looks, if there is one.
 
     The first row is left out, in which there is no choice. As in the atlas, a head looks at a place if its
     weight there is clearly more than that of a head that spreads evenly.
@@ -128,24 +160,25 @@ def habits(weights: Tensor) -> list[tuple[str, float | None]]:
     if T == 1:
         return [("looks at itself", 1.0)] * n
     rows = torch.arange(T, device=weights.device)
-    even = torch.ones_like(weights[0]).tril() / (rows[:, None] + 1)
-    looks = _mean_weights(torch.cat((weights, even[None])))
+    seen = torch.ones_like(weights[0]).tril(0 if causal else T)
+    even = seen / seen.sum(1, keepdim=True)
+    looks = _mean_weights(torch.cat((weights, even[None])), causal)
     names = list(looks)
     means = torch.stack(list(looks.values()))
     chance = means[:, -1:]
     clear, which = ((means[:, :-1] - chance) / (1 - chance)).max(0)
     most = means.gather(0, which[None])[0]
-    evenness = (torch.special.entr(weights).sum(2)[:, 1:] / (rows[1:] + 1).log()).mean(1)
-    distance = (weights * (rows[:, None] - rows)).sum(2)[:, 1:].mean(1)
+    evenness = (torch.special.entr(weights).sum(2)[:, 1:] / seen.sum(1)[1:].log()).mean(1)
+    distance = (weights * (rows[:, None] - rows).abs()).sum(2)[:, 1:].mean(1)
     return [
-        _habit(names[place], weight, above, spread, far)
+        _habit(names[place], weight, above, spread, f"{far:.0f} characters {'back' if causal else 'away'}")
         for place, weight, above, spread, far in zip(
             *(values.tolist() for values in (which, most, clear, evenness, distance)), strict=True
         )
     ]
 
 
-def _mean_weights(weights: Tensor) -> dict[str, Tensor]:
+def _mean_weights(weights: Tensor, causal: bool) -> dict[str, Tensor]:
     """By place, the mean weight (n,) that heads with `weights` (n, T, T) put there."""
     T = weights.shape[-1]
     looks = {
@@ -153,29 +186,29 @@ def _mean_weights(weights: Tensor) -> dict[str, Tensor]:
         for place, back in PLACES.items()
         if back < T
     }
+    if not causal:
+        looks[AHEAD] = weights.diagonal(1, 1, 2).mean(1)
     if len(PLACES) < T:
         # Only where the first character is none of the other places.
         looks[FIRST] = weights[:, len(PLACES) :, 0].mean(1)
     return looks
 
 
-def _habit(
-    place: str, weight: float, above: float, spread: float, distance: float
-) -> tuple[str, float | None]:
+def _habit(place: str, weight: float, above: float, spread: float, distance: str) -> tuple[str, float | None]:
     if spread >= EVEN:
         return "spreads evenly", None
     if above >= CLEAR:
-        return f"looks {place}" if place.endswith("back") else f"looks at {place}", weight
-    return f"looks at several places, {distance:.0f} characters back on average", None
+        return f"looks {place}" if place.endswith(("back", "ahead")) else f"looks at {place}", weight
+    return f"looks at several places, {distance} on average", None
 
 
-def telling_head(weights: Tensor) -> tuple[int, int]:
+def telling_head(weights: Tensor, causal: bool = True) -> tuple[int, int]:
     """The layer and the head, of weights (n_layer, n_head, T, T), with the largest mean weight on the
-    character before."""
+    character before; on the one ahead, if there is no mask to hide it."""
     _, n_head, T, _ = weights.shape
     if T == 1:
         return 0, 0
-    return divmod(int(weights.diagonal(-1, 2, 3).mean(2).argmax()), n_head)
+    return divmod(int(weights.diagonal(-1 if causal else 1, 2, 3).mean(2).argmax()), n_head)
 
 
 @torch.no_grad()
@@ -245,8 +278,10 @@ def overview(model: LanguageModel, maps: AttentionMaps) -> dict[str, Any]:
         "text": maps.text,
         "left_out": maps.left_out,
         "principles": principles(model),
-        "opens": telling_head(maps.weights),
+        "opens": telling_head(maps.weights, maps.causal),
         "gains": gains(model),
+        "causal": maps.causal,
+        "scaled": _attentive(model).config.parts.scaled,
         "head_size": model.config.head_size,
         "n_layer": len(maps.weights),
         "n_head": n_head,
@@ -257,7 +292,7 @@ def overview(model: LanguageModel, maps: AttentionMaps) -> dict[str, Any]:
 def tiles(maps: AttentionMaps) -> dict[str, Any]:
     """A small picture of every head, as bytes from 0 to 255, the average before them, and what each does."""
     everything = torch.cat((maps.weights.mean((0, 1))[None], maps.weights.flatten(0, 1)))
-    does = habits(everything)
+    does = habits(everything, maps.causal)
     if len(maps.text) > TILE_SIZE:
         # A tile shows the largest weight of each patch: an average would hide a thin line.
         everything = torch.nn.functional.adaptive_max_pool2d(everything, TILE_SIZE)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from charlm.errors import CharlmError
-from charlm.models import GPT, LanguageModel
+from charlm.models import LanguageModel
 from charlm.models.trace import AttentionModel
 from charlm.surgery.edits import attentive
 from charlm.surgery.patching import patch, patch_cell
-from charlm.ui.inside.numbers import distributions
+from charlm.ui.inside.numbers import distributions, layer_name
 
 MOST_COMPARED = 32
 """How many characters two texts may have that are compared: each is patched after every layer."""
@@ -33,7 +33,7 @@ def compare(model: LanguageModel, first: str, second: str) -> dict[str, Any]:
     result = patch(attention, ids[0], ids[1])
     probs = attention(ids)[0][:, -1].softmax(1)
     layer = len(attention.layers) // 2
-    name = "block" if isinstance(model, GPT) else "layer"
+    name = layer_name(attention)
     return {
         "first": first,
         "second": second,

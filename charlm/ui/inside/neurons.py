@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 
 from charlm.errors import CharlmError, check_range
-from charlm.models import GPT, LanguageModel
-from charlm.models.trace import trace
+from charlm.models import LanguageModel
+from charlm.models.trace import AttentionModel, trace
 from charlm.surgery import edits as surgery
 from charlm.surgery.hooks import HeldNeuron, hooked
 from charlm.ui.inside.numbers import distributions, place_of
@@ -21,20 +21,23 @@ PUSHED = 3
 """How many characters are named that a neuron pushes up, and down."""
 MOST_HELD = 1000.0
 """The largest value at which a neuron is held."""
-NO_NEURONS = "This model has no MLP, and so no neurons: choose a GPT."
+NO_NEURONS = "This model has no MLP, and so no neurons: choose one that has, such as a GPT."
 
 
-def activations(model: GPT, residual: Tensor, layer: int) -> Tensor:
-    """The values of the neurons of block `layer`, from 1, after ReLU²: channels (n_layer + 1, B, T, C) as
-    `trace` keeps them → (B, T, 4 C)."""
-    block: Any = model.layers[layer - 1]
-    x = residual[layer - 1]
+def activations(model: AttentionModel, residual: Tensor, layer: int) -> Tensor:
+    """The values of the neurons of block `layer`, from 1, as they leave ReLU or ReLU²: channels
+    (n_layer + 1, B, T, C) as `trace` keeps them → (B, T, 4 C)."""
+    block, x = model.layers[layer - 1], residual[layer - 1]
     T = x.shape[1]
-    x = x + block.projection(block.attention(block.norm(x), model.cos[:T], model.sin[:T]))
-    return block.mlp.up(block.norm(x)).relu().square()
+    entered: list[Tensor] = []
+    down = surgery.mlp_of(block).down
+    hook = down.register_forward_pre_hook(lambda _, args: entered.append(args[0]))
+    block(x, model.cos[:T], model.sin[:T])
+    hook.remove()
+    return entered[0]
 
 
-def pushes(model: GPT, x: Tensor, layer: int, neurons: Tensor, values: Tensor) -> Tensor:
+def pushes(model: AttentionModel, x: Tensor, layer: int, neurons: Tensor, values: Tensor) -> Tensor:
     """What each of `neurons` (N,), numbered from 0, adds by itself to the scores of the next character,
     (N, vocab_size): the logits of channels x (C,), those after the last block, less the logits without its
     column of `down` times its value (N,). Each row is less its mean, which softmax would not see.
@@ -56,14 +59,14 @@ def explain(
     neuron: int | None = None,
     held: float | None = None,
 ) -> dict[str, Any]:
-    """The neurons of block `layer` of a GPT at the character of `text` with `behind` others behind it, the
+    """The neurons of block `layer` at the character of `text` with `behind` others behind it, the
     `most` active ones first; and the `chosen` one, or else the most active, with the guess at the next
     character as it is and, if a value is given, with the neuron `held` there for all characters.
 
     Layers and neurons are numbered from 1. Raises `CharlmError` for a model without MLP, a part that it
     lacks, a value that is not from 0 to `MOST_HELD`, or a text of which nothing can be read.
     """
-    if not isinstance(model, GPT):
+    if not _has_neurons(model):
         raise CharlmError(NO_NEURONS)
     surgery.check_number("block", layer, model.config.n_layer)
     text, _ = readable(model, text)
@@ -88,7 +91,9 @@ def explain(
     }
 
 
-def _listed(model: GPT, x: Tensor, layer: int, ids: list[int], values: Tensor) -> list[dict[str, Any]]:
+def _listed(
+    model: AttentionModel, x: Tensor, layer: int, ids: list[int], values: Tensor
+) -> list[dict[str, Any]]:
     """Neurons, each with its number from 1, its value and the characters that it pushes most."""
     neurons = torch.tensor(ids)
     found = []
@@ -125,4 +130,8 @@ def is_mlp_off(edits: str, layer: int) -> bool:
 
 def section(model: LanguageModel) -> dict[str, Any]:
     """Of how many `layers` the neurons can be shown, or `why` of none."""
-    return {"layers": model.config.n_layer} if isinstance(model, GPT) else {"why": NO_NEURONS}
+    return {"layers": model.config.n_layer} if _has_neurons(model) else {"why": NO_NEURONS}
+
+
+def _has_neurons(model: LanguageModel) -> TypeGuard[AttentionModel]:
+    return isinstance(model, AttentionModel) and model.config.parts.mlp != "none"

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from charlm.engine.sampling import next_char_probs
-from charlm.models import GPT, LanguageModel
-from charlm.models.attention import SelfAttention
-from charlm.models.gpt import MLP, Block
+from charlm.models import LanguageModel, Transformer, gpt, transformer
+from charlm.models.attention import AttentionLanguageModel, SelfAttention
+from charlm.models.gpt import GPT, MLP
 from charlm.models.trace import AttentionModel, trace
 from charlm.surgery import edits as surgery
 from charlm.ui.texts import readable
@@ -25,39 +25,70 @@ ALWAYS_SHOWN = 3
 """and of how many even if they are unlikely in all of them."""
 UNLIKELY = 0.01
 
+NORMS = {"layernorm": "LayerNorm", "rmsnorm": "RMSNorm"}
+ACTIVATIONS = {"relu": "ReLU", "relu2": "ReLU²"}
+POSITIONS = {
+    "rotary": "The row says which character it is, not where it stands: positions come in where heads "
+    "compare characters (rotary positions).",
+    "learned": "Where the character stands is in the row from the start: each place in the block has learned "
+    "channels of its own, which are added.",
+    "none": "Nothing says where a character stands: this model has no positions.",
+}
+"""How a model knows the order of characters."""
+NO_MASK = (
+    "It has no mask: when it learned, every character saw what comes next, and when it writes there is "
+    "nothing to see."
+)
+
 
 def code(model: LanguageModel) -> str:
     """The PyTorch that takes a text through `model`, as it stands in the source: the model's parts, the guess
     on the way, and what is cut off in the end."""
     parts: list[Any] = [type(model), lens, next_char_probs]
-    if isinstance(model, GPT):
-        parts = [MLP, Block, GPT, trace, *parts[1:]]
-    elif isinstance(model, AttentionModel):
-        parts = [SelfAttention, type(model), trace, *parts[1:]]
+    if isinstance(model, AttentionModel):
+        parts = [*_building_blocks(model), type(model), trace, *parts[1:]]
     return "\n\n".join(inspect.getsource(part) for part in parts)
+
+
+def _building_blocks(model: AttentionModel) -> list[Any]:
+    """The classes and functions that a layer of `model` is made of, the innermost first."""
+    if isinstance(model, GPT):
+        return [MLP, gpt.Block]
+    if isinstance(model, Transformer):
+        layer: Any = model.layers[0]
+        mlp = [MLP] + [type(layer.mlp)] * (type(layer.mlp) is not MLP)
+        return [*(mlp if layer.mlp else []), layer.join, transformer.Block]
+    return [SelfAttention]
 
 
 def story(model: LanguageModel) -> list[str]:
     """What happens to the last character of a text in `model`, and how far a guess on the way can be
     trusted."""
-    if isinstance(model, GPT):
+    if not isinstance(model, AttentionModel):
+        return [
+            "The last character picks a row of the table, and that row is the guess. Nothing else is read."
+        ]
+    parts = model.config.parts
+    cheats = "" if parts.causal else f" {NO_MASK}"
+    if parts.residual:
         return [
             "The last character becomes a row of channels, and every block adds to that row (residual "
-            "connections). The row says which character it is, not where it stands: positions come in where "
-            "heads compare characters (rotary positions).",
+            f"connections). {POSITIONS[parts.positions]}{cheats}",
             "Above, the row is read after each block as if it were the last one (a “logit lens”). Only the "
             "last row was trained to be read. An earlier one gives a hint of where the guess is heading, no "
             "more, and after the first blocks often not even that.",
         ]
-    if isinstance(model, AttentionModel):
-        return [
-            "The last character becomes a row of channels, and each layer replaces that row by what its "
-            "heads bring from the text: this model has no residual connections that would keep it. Positions "
-            "come in where heads compare characters (rotary positions).",
-            "So only the row that leaves the last layer can be read as a guess. An earlier one is written "
-            "for the next layer, in channels of its own.",
-        ]
-    return ["The last character picks a row of the table, and that row is the guess. Nothing else is read."]
+    return [
+        "The last character becomes a row of channels, and each layer replaces that row by its answer: this "
+        f"model has no residual connections that would keep it. {POSITIONS[parts.positions]}{cheats}",
+        "So only the row that leaves the last layer can be read as a guess. An earlier one is written "
+        "for the next layer, in channels of its own.",
+    ]
+
+
+def layer_name(model: AttentionModel) -> str:
+    """What a layer of `model` is called: a block, if it has an MLP."""
+    return "layer" if model.config.parts.mlp == "none" else "block"
 
 
 def parts(model: LanguageModel, T: int) -> list[dict[str, Any]]:
@@ -66,10 +97,8 @@ def parts(model: LanguageModel, T: int) -> list[dict[str, Any]]:
     it is `read`: whether what leaves it has an entry in `lens`, and which `layer` it is, if it is one. The
     parameters of all parts sum to the model's.
     """
-    if isinstance(model, GPT):
-        return [_characters(T), _embedding(model, T), *_blocks(model, T), _logits(model, T)]
     if isinstance(model, AttentionModel):
-        return [_characters(T), _embedding(model, T), *_heads(model, T), _logits(model, T)]
+        return [_characters(T), _embedding(model, T), *_layers(model, T), _logits(model, T)]
     shape = (1, T, model.config.vocab_size)
     return [_characters(T), _part("Table", "the row of the last character", shape, model, read=True)]
 
@@ -101,35 +130,52 @@ def _characters(T: int) -> dict[str, Any]:
 
 def _embedding(model: AttentionModel, T: int) -> dict[str, Any]:
     does, shape = "a row of channels for each character", (1, T, model.config.n_embd)
-    return _part("Embedding", does, shape, model.embedding, read=isinstance(model, GPT))
+    parts = model.config.parts
+    if parts.positions == "learned":
+        does += ", and one for its place in the block, added up"
+    return _part("Embedding", does, shape, model.embedding, read=parts.residual)
 
 
-def _heads(model: AttentionModel, T: int) -> list[dict[str, Any]]:
-    shape, n_layer = (1, T, model.config.n_embd), model.config.n_layer
-    does = f"{_describe_heads(model)} replace the row"
+def _layers(model: AttentionModel, T: int) -> list[dict[str, Any]]:
+    shape, parts, n_layer = (1, T, model.config.n_embd), model.config.parts, model.config.n_layer
+    name, does = layer_name(model).capitalize(), _describe_layer(model)
     return [
-        _part(f"Layer {i}", does, shape, layer, read=i == n_layer, layer=i)
+        _part(
+            f"{name} {i}",
+            does,
+            shape,
+            layer,
+            adds=parts.residual,
+            read=parts.residual or i == n_layer,
+            layer=i,
+        )
         for i, layer in enumerate(model.layers, start=1)
     ]
 
 
-def _blocks(model: GPT, T: int) -> list[dict[str, Any]]:
-    C = model.config.n_embd
-    does = (
-        f"attention (RMSNorm, {_describe_heads(model)} with QK-norm, projection) adds to the row, "
-        f"then an MLP (RMSNorm, to {4 * C} channels, ReLU², back to {C}) adds to it"
-    )
-    return [
-        _part(f"Block {i}", does, (1, T, C), block, adds=True, read=True, layer=i)
-        for i, block in enumerate(model.layers, start=1)
-    ]
+def _describe_layer(model: AttentionModel) -> str:
+    """What every layer of `model` does with a row of channels."""
+    parts, C = model.config.parts, model.config.n_embd
+    norm = [NORMS[parts.norm]] if parts.norm in NORMS else []
+    heads = _describe_heads(model) + (" with QK-norm" if parts.qk_norm else "")
+    steps = [*norm, heads, *(["projection"] if parts.projection else [])]
+    if len(steps) == 1 and parts.mlp == "none":
+        return f"{heads} {'add to' if parts.residual else 'replace'} the row"
+    joins = "adds to the row" if parts.residual else "replaces the row"
+    does = f"attention ({', '.join(steps)}) {joins}"
+    if parts.mlp == "none":
+        return does
+    steps = [*norm, f"to {4 * C} channels", ACTIVATIONS[parts.mlp], f"back to {C}"]
+    return f"{does}, then an MLP ({', '.join(steps)}) {joins.replace('the row', 'it')}"
 
 
 def _logits(model: AttentionModel, T: int) -> dict[str, Any]:
     does = "a score for every character"
-    if isinstance(model, GPT):
-        does = f"RMSNorm, then {does}"
-    return _part("Logits", does, (1, T, model.config.vocab_size), model.lm_head)
+    norm = model.config.parts.norm
+    if norm in NORMS:
+        does = f"{NORMS[norm]}, then {does}"
+    modules = [model.lm_head] if isinstance(model, AttentionLanguageModel) else [model.norm, model.lm_head]
+    return _part("Logits", does, (1, T, model.config.vocab_size), *modules)
 
 
 def _describe_heads(model: AttentionModel) -> str:
@@ -149,7 +195,7 @@ def lens(model: LanguageModel, text: str, behind: int = 0) -> tuple[str, list[Te
     text, notes = readable(model, text)
     idx = torch.tensor([model.tokenizer.encode(text)])
     place = place_of(text, behind)
-    if not isinstance(model, GPT):
+    if not isinstance(model, AttentionModel) or not model.config.parts.residual:
         return text, [model(idx)[0][0, place]], notes
     return text, [model.unembed(x[0, place]) for x in trace(model, idx).residual], notes
 
@@ -250,7 +296,8 @@ def switches(model: LanguageModel, layer: int, edits: str) -> list[dict[str, Any
     """What can be switched off of a layer as a whole: its `name`, the `part` as an edit names it, and whether
     it is `on` with `edits`."""
     found = {edit.part: edit.setting for edit in surgery.parse(edits)}
-    names = {"attention": "attention"} | ({"MLP": "mlp"} if isinstance(model, GPT) else {})
+    has_mlp = isinstance(model, AttentionModel) and model.config.parts.mlp != "none"
+    names = {"attention": "attention"} | ({"MLP": "mlp"} if has_mlp else {})
     parts = {name: f"{layer}.{part}" for name, part in names.items()}
     return [{"name": name, "part": part, "on": found.get(part) != "off"} for name, part in parts.items()]
 

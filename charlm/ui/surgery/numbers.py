@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from charlm.models import GPT, LanguageModel
+from charlm.models import LanguageModel
 from charlm.models.trace import AttentionModel
 from charlm.surgery.edits import (
     AverageHead,
@@ -46,7 +46,7 @@ def describe(model: LanguageModel, before: str, edits: str) -> dict[str, Any]:
     return {
         "n_layer": model.config.n_layer,
         "n_head": model.config.n_head,
-        "mlp": isinstance(model, GPT),
+        "mlp": model.config.parts.mlp != "none",
         "made": {edit.part: edit.setting for edit in made},
         "settings": {edit.part: edit.setting for edit in now},
         "sentence": sentence(now, model.config.n_layer * model.config.n_head) or LEARNED,

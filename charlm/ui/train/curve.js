@@ -1,22 +1,13 @@
 // The losses of a run, drawn as a picture of which every point can be pointed at.
 window.charlm.lossCurve = (() => {
-  const { svg, walk } = window.charlm;
+  const {
+    svg,
+    walk,
+    axes: { ticks },
+  } = window.charlm;
   const HEIGHT = 300;
   const MARGIN = { left: 44, right: 14, top: 28, bottom: 40 };
   const BASELINES = { uniform: "uniform guess", bigram: "counted bigram" };
-
-  // About so many round numbers from the least to the most.
-  function ticks(least, most, about) {
-    const rough = (most - least) / about || 1;
-    const power = 10 ** Math.floor(Math.log10(rough));
-    const step = power * [1, 2, 5, 10].find((n) => n * power >= rough);
-    const first = Math.ceil(least / step - 1e-9);
-    const last = Math.floor(most / step + 1e-9);
-    return Array.from(
-      { length: Math.max(0, last - first) + 1 },
-      (_, i) => +((first + i) * step).toPrecision(12),
-    );
-  }
 
   // From a step and from a loss to a place in a picture so wide.
   function scales({ evaluations, baselines }, width) {
@@ -36,7 +27,7 @@ window.charlm.lossCurve = (() => {
     };
   }
 
-  function axes({ x, y, low, high, end }, width) {
+  function drawAxes({ x, y, low, high, end }, width) {
     const right = width - MARGIN.right;
     const foot = HEIGHT - MARGIN.bottom;
     const horizontal = ticks(low, high, 5).flatMap((loss) => [
@@ -121,7 +112,7 @@ window.charlm.lossCurve = (() => {
     const cursor = svg("line", { class: "cursor", y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom });
     const rects = columns(run.evaluations, scale, width, tell);
     picture.append(
-      ...axes(scale, width),
+      ...drawAxes(scale, width),
       ...baselines(run, scale, width),
       cursor,
       ...["train", "val"].flatMap((kind) => curve(kind, run.evaluations, scale)),

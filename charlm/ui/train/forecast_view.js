@@ -1,12 +1,14 @@
-// How large the model will be and about how long its training will take, or why it cannot be trained so.
+// What is set, how large the model will be and about how long its training will take, or why it cannot be trained so.
 const { el, count, many, duration } = window.charlm;
 const root = element.querySelector(".forecast_view");
 
-function forecast({ parameters, steps, seconds, cut, longest }) {
+function forecast({ set, parameters, steps, seconds, cut, longest }) {
   const learned = many(Math.round(steps), "step");
   return el(
     "p",
     { role: "status" },
+    el("b", { class: "set", text: set }),
+    ": ",
     el("b", { text: count(parameters) }),
     " parameters, about ",
     el("b", { text: learned }),

@@ -145,17 +145,22 @@ function lossTable() {
 
 const tableOf = (name) => (name === "losses" ? lossTable() : shown[name]);
 
+// The formulas of a cell.
 function tellLogit([row, column]) {
   return ["table[", charOf(row), ", ", charOf(column), `] = ${digits(shown.table[at([row, column])])}`];
 }
 
-function tellProbability([row, column]) {
-  const powers = [...rowOf(shown.table, row)].map(Math.exp);
-  const sum = powers.reduce((a, b) => a + b);
-  const logit = digits(shown.table[at([row, column])]);
+// Of a cell, e^logit, and the sum of these over its row.
+function powers(table, [row, column]) {
+  const all = [...rowOf(table, row)].map(Math.exp);
+  return [all[column], all.reduce((a, b) => a + b)];
+}
+
+function tellProbability(place) {
+  const [power, sum] = powers(shown.table, place);
   return [
-    `p = e^${logit} / Σ e^logit = ${digits(powers[column])} / ${digits(sum)} = `,
-    el("b", { text: digits(shown.probs[at([row, column])]) }),
+    `p = e^${digits(shown.table[at(place)])} / Σ e^logit = ${digits(power)} / ${digits(sum)} = `,
+    el("b", { text: digits(shown.probs[at(place)]) }),
   ];
 }
 
@@ -189,7 +194,7 @@ function tellGradient([row, column]) {
   ];
 }
 
-// A moving average, of what is taken in by `share`.
+// A moving average of the gradients, or of what `taken` makes of them.
 function tellMoment(name, symbol, beta, taken, [row, column]) {
   const i = at([row, column]);
   return [
@@ -228,9 +233,9 @@ function tellSum(place) {
   return [`${digits(table[i])} + ${inBrackets(change[i])} = `, el("b", { text: digits(new_table[i]) })];
 }
 
-function probability(table, [row, column]) {
-  const powers = [...rowOf(table, row)].map(Math.exp);
-  return powers[column] / powers.reduce((a, b) => a + b);
+function probability(table) {
+  const [power, sum] = powers(table, cell);
+  return percent(power / sum);
 }
 
 // What the step did to the loss and to the chosen cell.
@@ -249,7 +254,7 @@ function sentence() {
         : ": its row is not read in this batch, and stays as it is.",
     );
   } else {
-    const [was, is] = [shown.table, shown.new_table].map((table) => percent(probability(table, cell)));
+    const [was, is] = [shown.table, shown.new_table].map(probability);
     parts.push(`: its logit ${changeOf(change)}, and its probability went from ${was} to ${is}.`);
   }
   if (shown.step === shown.most)

@@ -12,6 +12,7 @@ const strip = el("div", {
 });
 const sample = el("pre", { class: "page", translate: "no" });
 const heads = el("div", { class: "heads" });
+const play = player();
 const said = el("div");
 const panel = el(
   "div",
@@ -22,6 +23,7 @@ const panel = el(
   label,
   el("h3", { text: "What it writes" }),
   strip,
+  play.node,
   sample,
   heads,
   said,
@@ -29,6 +31,7 @@ const panel = el(
 let run = null;
 let chosen = 0; // The evaluation that was clicked or reached by a key: the newest, until one is.
 let mark = () => {};
+let playing = null; // Which step another tab is to play: { tab, model, seed }.
 
 function drawLegend({ crossing }) {
   const entry = (kind, text) => el("span", {}, el("span", { class: `key ${kind}` }), ` ${text}`);
@@ -62,7 +65,39 @@ function show(i) {
 function choose(i) {
   chosen = i;
   frames.begin(i);
+  play.offer(run.evaluations[i]);
   show(i);
+}
+
+// The ways to the tabs that can play the model of the evaluation that is chosen, if it is kept.
+function player() {
+  const told = el("span");
+  const way = (text, tab) =>
+    el("button", {
+      type: "button",
+      text,
+      onclick: () => {
+        playing = { tab, model: run.evaluations[chosen].model, seed: `${run.seed}` };
+        trigger("apply");
+      },
+    });
+  const look = way("Look at its attention →", "attention");
+  const ways = el(
+    "span",
+    { class: "ways" },
+    way("Write with it →", "generate"),
+    look,
+    way("Look inside →", "inside"),
+  );
+  const node = el("div", { class: "play", role: "group" }, told, ways);
+  function offer({ step, model, attention }) {
+    const which = `The model at step ${count(step)}`;
+    node.setAttribute("aria-label", which);
+    told.textContent = model ? `${which}:` : `${which} is not kept: there is no room for all.`;
+    ways.hidden = !model;
+    look.hidden = !attention;
+  }
+  return { node, offer };
 }
 
 function frame({ step, val_loss, sample: text }) {
@@ -142,5 +177,6 @@ for (const box of [strip, curve]) {
   box.addEventListener("pointerleave", () => run && show(chosen));
 }
 new ResizeObserver(drawCurve).observe(curve);
+window.charlm.learning = { playing: () => playing };
 watch("value", draw);
 draw();

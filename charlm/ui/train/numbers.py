@@ -12,7 +12,8 @@ from typing import Any
 from charlm import checkpoints
 from charlm.errors import CharlmError
 from charlm.service import estimate
-from charlm.service.limits import MAX_FILE_BYTES, MAX_RUN_SECONDS, SECONDS_A_LOSS, SIZE_LIMITS, check_run
+from charlm.service.kept import kept_name
+from charlm.service.limits import MAX_FILE_BYTES, MAX_RUN_SECONDS, SECONDS_A_LOSS, check_run
 from charlm.service.runs import EVALUATIONS, TEXT, Run
 from charlm.textfile import decode_text
 from charlm.training import presets
@@ -27,24 +28,14 @@ RISE = 0.05
 MUCH_SURER = 1.5
 
 
-def adjustable_sizes(preset: str) -> list[str]:
-    """The sizes that make sense to change: a single head has but one layer and one head."""
-    return {
-        "bigram": ["block_size"],
-        "attention": ["block_size", "n_embd"],
-        "multi-head": ["block_size", "n_head", "n_embd"],
-    }.get(preset, list(SIZE_LIMITS))
-
-
 def default_amount(preset: str, unit: str) -> int:
     """How many steps or seconds a preset is offered with."""
     return DEFAULT_SECONDS if unit == SECONDS else presets.find(preset).options.steps
 
 
-def sizes_of(preset: str, values: tuple[int, ...]) -> dict[str, int]:
-    """The sizes that `values`, one for each of `SIZE_LIMITS`, set for a preset."""
-    given = dict(zip(SIZE_LIMITS, map(int, values), strict=True))
-    return {size: given[size] for size in adjustable_sizes(preset)}
+def amount_of(unit: str, amount: float) -> str:
+    """An amount in words: "60 seconds", "1 step"."""
+    return f"{amount:,.0f} {unit.removesuffix('s') if amount == 1 else unit}"
 
 
 def budget(unit: str, amount: float | None) -> dict[str, Any]:
@@ -56,16 +47,16 @@ def budget(unit: str, amount: float | None) -> dict[str, Any]:
 
 
 def forecast(
-    name: str, preset: str, unit: str, amount: float | None, sizes: dict[str, int], chars: int
+    name: str, preset: str, unit: str, amount: float | None, settings: dict[str, Any], chars: int
 ) -> dict[str, Any]:
-    """How large the model will be, and about how long `amount` steps or seconds of training take on a text
-    of so many `chars`, from the start to the last measured loss.
+    """How large the model of a preset with these `settings` will be, and about how long `amount` steps or
+    seconds of training take on a text of so many `chars`, from the start to the last measured loss.
 
     Raises `CharlmError`, as the start would, for what cannot be trained.
     """
     asked = budget(unit, amount)
-    check_run(name, preset, sizes, **asked)
-    recipe = presets.recipe(preset, sizes)
+    check_run(name, preset, settings, **asked)
+    recipe = presets.recipe(preset, settings)
     evaluations = 1 + min(asked["steps"] or EVALUATIONS, EVALUATIONS)
     expected = estimate.forecast(recipe, **asked, evaluations=evaluations, chars=chars)
     return {"parameters": recipe.parameter_count(), "longest": MAX_RUN_SECONDS, **asdict(expected)}
@@ -114,12 +105,17 @@ def progress(run: Run, place: int) -> dict[str, Any]:
 
 
 def history(run: Run) -> dict[str, Any]:
-    """What a run could do at each of its evaluations, what it ought to beat, and what that tells."""
+    """What a run could do at each of its evaluations, what it ought to beat, and what that tells. `model` is
+    the name of the model that was evaluated, None if it is not kept."""
     keys = ("step", "train_loss", "val_loss", "sample", "attention", "watched")
-    evaluations = [{key: e.get(key) for key in keys} for e in run.evaluations]
+    models = {step: kept_name(run.id, step) for step in run.kept_steps}
+    evaluations = [
+        {key: e.get(key) for key in keys} | {"model": models.get(e["step"])} for e in run.evaluations
+    ]
     measured = None if run.active else measured_losses(run)
     return {
         "id": run.id,
+        "seed": run.recipe.options.seed,
         "evaluations": evaluations,
         "baselines": run.baselines,
         "crossing": crossing(run.evaluations, run.baselines.get("bigram")),
