@@ -35,6 +35,7 @@ from charlm.surgery.edits import attentive, title
 from charlm.surgery.operate import edits_of, operate
 from charlm.tokenizer import CharTokenizer
 from charlm.training import distributed, ladder, presets
+from charlm.training.divergence import DivergedError
 from charlm.training.evaluation import evaluate
 from charlm.training.excerpt import make_excerpt
 from charlm.training.trainer import Evaluation, Progress, Trainer
@@ -272,7 +273,7 @@ def _run(trainer: Trainer, args: argparse.Namespace) -> None:
     first = distributed.rank() == 0
     hidden = True if args.events or not first else None  # None: hidden where there is no terminal
     bar = tqdm(total=trainer.options.steps, initial=trainer.step, unit="step", disable=hidden)
-    with bar, _interruption(args.events) as interrupted:
+    with bar, _interruption(args.events) as interrupted, _divergence(trainer, args, state):
         for progress in trainer.run():
             bar.update(progress.step - bar.n)
             bar.set_postfix_str(f"loss {progress.batch_loss:.3f}, {progress.chars_per_second:,.0f} chars/s")
@@ -337,6 +338,31 @@ def _keep(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
         )
     else:
         print(f"charlm: what it learned is in {args.out}; its losses are measured now.", file=sys.stderr)
+
+
+@contextmanager
+def _divergence(trainer: Trainer, args: argparse.Namespace, state: Path) -> Iterator[None]:
+    """Keeps what was learned before a run diverges, and tells of it."""
+    try:
+        yield
+    except DivergedError as error:
+        if distributed.rank() == 0:
+            _keep_the_sound(trainer, args, state)
+            if args.events:
+                loss = error.loss if math.isfinite(error.loss) else None
+                _tell({"diverged": str(error), "step": error.step, "batch_loss": loss})
+        raise
+
+
+def _keep_the_sound(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
+    """What a run that diverges had learned by its last evaluation, if it had learned anything. To go on would
+    lead to the same end."""
+    state.unlink(missing_ok=True)
+    if trainer.step == 0:
+        return
+    _save_checkpoint(trainer, args, args.out)
+    if not args.events:
+        print(f"charlm: what it had learned by step {trainer.step} is in {args.out}.", file=sys.stderr)
 
 
 def _measure(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:

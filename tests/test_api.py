@@ -95,6 +95,23 @@ def test_train(client: Client):
     assert told["loss"] == told["loss_before"] > 0
 
 
+def test_train_takes_a_configuration_and_tells_of_every_layer(client: Client):
+    text = "the cat sat on the mat. " * 200
+    settings = {"n_layer": 2, "n_embd": 16, "n_head": 2, "block_size": 16, "residual": False}
+    asked = {"preset": "blocks", "steps": 20, "settings": settings, "api_name": "/train"}
+    last = list(client.submit(text, **asked))[-1]
+    assert (last["state"], last["step"], last["diverged"], last["error"]) == ("done", 20, False, "")
+    assert 0 < last["batch_loss"] < 5
+    assert last["measures"]["step"] == 20
+    names = [layer["name"] for layer in last["measures"]["layers"]]
+    assert names == ["embedding", "layer 1", "layer 2", "logits"]
+
+    asked["settings"] = settings | {"optimizer": "sgd", "learning_rate": 100.0, "batch_size": 4}
+    last = list(client.submit(text, **asked))[-1]
+    assert (last["state"], last["diverged"], last["model"]) == ("diverged", True, None)
+    assert "the run has diverged" in last["error"]
+
+
 def test_operate(client: Client):
     told = client.predict("5.4:silent  2.3:x1.5", api_name="/operate")
     assert told["model"] == "gpt/5.4:silent 2.3:x1.5"
@@ -176,6 +193,9 @@ def test_the_functions_are_mcp_tools(client: Client):
         ("train", {"text": "short"}, "too short"),
         ("train", {"text": "ab" * 3000, "steps": 0}, "from 1 to 5,000 steps, not 0"),
         ("train", {"text": "ab" * 3000, "preset": "gpt-4"}, "no preset called 'gpt-4'"),
+        ("train", {"text": "ab" * 3000, "settings": {"n_layer": 99}}, "n_layer must be from 1 to 8, not 99"),
+        ("train", {"text": "ab" * 3000, "settings": {"colour": 1}}, "A small model has no colour"),
+        ("train", {"text": "ab" * 3000, "settings": 3}, "settings: Input should be a valid dictionary"),
         ("train", {"text": "ab" * 3000, "preset": "gpt"}, "'gpt' is not trained here: choose one of small"),
     ],
 )

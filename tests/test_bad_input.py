@@ -22,6 +22,7 @@ from charlm.bench.serving import ROOT
 from charlm.engine.sampling import SamplingOptions, next_char_probs
 from charlm.hub import download, repo_id
 from charlm.models import LanguageModel, build
+from charlm.models.parts import CHOICES
 from charlm.service import estimate, limits
 from charlm.service.models import ModelService
 from charlm.tokenizer import CharTokenizer
@@ -339,6 +340,7 @@ ENDPOINTS: dict[str, dict[str, st.SearchStrategy]] = {
         "preset": texts | st.just("bigram"),
         "name": texts,
         "steps": st.just(0) | anything,
+        "settings": st.dictionaries(st.sampled_from([*limits.BOUNDS, *CHOICES]) | texts, anything) | anything,
     },
 }
 

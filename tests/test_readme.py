@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -46,12 +47,15 @@ def test_the_library_example():
 
 
 def test_the_client_examples(url: str):
-    writing, operating = (
+    writing, operating, training = (
         block.replace(ADDRESS, url.rstrip("/")) for block in blocks("python") if "gradio_client" in block
     )
     assert len(run(sys.executable, "-c", writing)) > 100
     (told,) = re.findall(r"# (gpt/.*)\n", operating)
     assert told in run(sys.executable, "-c", operating).splitlines()
+    *_, ended, gradients = run(sys.executable, "-c", training).splitlines()
+    assert re.match(r"done 50 \d\.\d+ \d\.\d+$", ended)
+    assert len(json.loads(gradients)) == 4
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has another shell")

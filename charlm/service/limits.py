@@ -61,7 +61,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "seed": (0, MAX_SEED),
 }
 """The least and the most of each setting of a run that is a number. Rates may be such that a run diverges."""
-MAX_STEP_OPERATIONS = 400e9
+MAX_STEP_OPERATIONS = 520e9
 """How much work a step may be: at most about 10 s on one core."""
 MAX_STEP_BYTES = 2.2e9
 """How much memory a step may take by the estimate of `cost.memory`: with PyTorch itself, that is 1.5 GB where

@@ -20,6 +20,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -227,8 +228,7 @@ class TrainingRuns:
             if run.state == "queued":
                 run.state = "stopped"
             ended = not run.active
-            if ended:
-                self._runs.remove(run)
+            self._runs = [other for other in self._runs if other is not run or not ended]
         if ended:
             _clear(run)
         elif run.process is not None:
@@ -404,8 +404,10 @@ def _has_model(run: Run) -> bool:
 
 
 def _take_the_latest(run: Run) -> None:
-    """Makes the latest of what a run has kept its model, and removes what is damaged of it."""
-    for folder in (run.model, *(kept.folder_of(run.model, step) for step in reversed(run.kept_steps))):
+    """Makes the latest of what a run has kept its model, and removes what is damaged of it. One that diverges
+    has left what was worth it."""
+    steps = [] if run.diverged else run.kept_steps[::-1]
+    for folder in (run.model, *(kept.folder_of(run.model, step) for step in steps)):
         try:
             learned = checkpoints.load(folder).record["steps"]
         except CharlmError:  # The process ended between the two files of it.
@@ -441,11 +443,23 @@ def _follow(run: Run, evaluated: Callable[[], object]) -> str:
     for listener in listeners:
         # What the process started may outlive it, and hold its pipes.
         listener.join(SECONDS_TO_READ)
+    _close_pipes(process, listeners)
     (run.folder / TEXT).unlink(missing_ok=True)
     if process.returncode and not run.stopping:
         log.warning("A training process ended with %s: %s", process.returncode, "".join(complaints))
     sentences = [line.removeprefix("charlm: ") for line in complaints if line.startswith("charlm: ")]
     return SILENT if ended else sentences[-1].strip() if sentences else FAILED
+
+
+def _close_pipes(process: subprocess.Popen[str], listeners: list[threading.Thread]) -> None:
+    """Gives back what a process that has ended holds, but for what somebody still listens to."""
+    pipes = (process.stdout, process.stderr)
+    for pipe, listener in zip(pipes, listeners, strict=True):
+        if pipe is not None and not listener.is_alive():
+            pipe.close()
+    if process.stdin is not None:
+        with suppress(OSError):
+            process.stdin.close()
 
 
 def _note(run: Run, event: dict[str, Any]) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from charlm.training.presets import Recipe
 
-BYTES_A_PARAMETER = 24
-"""Weight, gradient, two moments, average, and a copy to compare with: each a float32."""
+BYTES_A_PARAMETER = 28
+"""Weight, gradient, two moments, average, and a copy of weight and average from before: each a float32."""
+MUON_OPERATIONS = 280
+"""Of a layer, for each C³: five times 4·n²·m + 2·n³ for each of its matrices (n, m)."""
 
 
 def operations(recipe: Recipe) -> float:
     """Floating-point operations of a step: 6 for each parameter and character (Kaplan et al., 2020),
-    and 12·T·C in each layer for the products of attention."""
-    T = recipe.config.block_size
-    attention = 12 * T * recipe.sizes.get("n_layer", 0) * recipe.sizes.get("n_embd", 0)
-    return (6 * recipe.parameter_count() + attention) * T * recipe.options.batch_size
+    and 12·T·C in each layer for the products of attention; and what Muon takes to make updates orthogonal."""
+    T, (L, C) = recipe.config.block_size, (recipe.sizes.get(name, 0) for name in ("n_layer", "n_embd"))
+    learning = (6 * recipe.parameter_count() + 12 * T * L * C) * T * recipe.options.batch_size
+    return learning + (MUON_OPERATIONS * L * C**3 if recipe.options.optimizer == "muon" else 0)
 
 
 def memory(recipe: Recipe) -> float:

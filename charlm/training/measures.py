@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypedDict
 
@@ -51,8 +51,8 @@ def layers_of(model: LanguageModel) -> dict[str, list[nn.Module]]:
     layers: dict[str, list[nn.Module]] = {"embedding": [model.embedding]}
     layers |= {f"layer {i}": [layer] for i, layer in enumerate(model.layers, 1)}
     layers["logits"] = [model.lm_head]
-    if isinstance(norm := getattr(model, "norm", None), nn.Module):
-        layers["logits"].insert(0, norm)
+    if isinstance(last := getattr(model, "norm", None), nn.Module):
+        layers["logits"].insert(0, last)
     return layers
 
 
@@ -93,8 +93,8 @@ class StepMeasures:
         @torch.no_grad()
         def hear(_module: nn.Module, _arguments: Any, answer: Any) -> None:
             x = answer[0] if isinstance(answer, tuple) else answer  # a whole model gives a loss as well
-            norm = torch.linalg.vector_norm(x, dtype=torch.float32)
-            self._activations[name] = norm / math.sqrt(x.numel())
+            length = torch.linalg.vector_norm(x, dtype=torch.float32)
+            self._activations[name] = length / math.sqrt(x.numel())
 
         return hear
 
@@ -110,7 +110,7 @@ class StepMeasures:
     def before_update(self) -> None:
         """Takes note of gradients and weights."""
         for name, weights in self._weights.items():
-            self._gradients[name] = _norm([p.grad for p in weights if p.grad is not None])
+            self._gradients[name] = norm(p.grad for p in weights)
             self._before[name] = [p.clone() for p in weights]
 
     @torch.no_grad()
@@ -119,23 +119,19 @@ class StepMeasures:
         layers = []
         for name, weights in self._weights.items():
             before = self._before[name]
-            change = _norm([new - old for new, old in zip(weights, before, strict=True)])
+            change = norm(new - old for new, old in zip(weights, before, strict=True))
             dead = self._dead.get(name)
             layers.append(
                 LayerMeasures(
                     name=name,
                     gradient=self._gradients[name].item(),
-                    update_ratio=(change / _norm(before).clamp_min(1e-12)).item(),
+                    update_ratio=(change / norm(before).clamp_min(1e-12)).item(),
                     activation=self._activations[name].item(),
                     dead=None if dead is None else dead.item(),
                 )
             )
         self._before.clear()
-        return Measures(step=step, gradient_norm=self.gradient_norm(), layers=layers)
-
-    def gradient_norm(self) -> float:
-        """The norm of the gradients of all layers together."""
-        return _norm(list(self._gradients.values())).item()
+        return Measures(step=step, gradient_norm=norm(self._gradients.values()).item(), layers=layers)
 
 
 def is_finite(measures: Measures) -> bool:
@@ -146,8 +142,7 @@ def is_finite(measures: Measures) -> bool:
     return all(map(math.isfinite, numbers))
 
 
-def _norm(tensors: list[Tensor]) -> Tensor:
-    """The norm of all of them together."""
-    if not tensors:
-        return torch.zeros(())
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(t) for t in tensors]))
+def norm(tensors: Iterable[Tensor | None]) -> Tensor:
+    """The norm of all of them together, None being nothing."""
+    norms = [torch.linalg.vector_norm(tensor) for tensor in tensors if tensor is not None]
+    return torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())

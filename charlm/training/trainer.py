@@ -27,9 +27,10 @@ from charlm.files import write_atomically
 from charlm.models import BigramLanguageModel, LanguageModel
 from charlm.models.trace import AttentionModel, trace
 from charlm.training import distributed
+from charlm.training.divergence import DivergedError, explain, has_diverged
 from charlm.training.evaluation import bigram_counts, counted_bigram_loss, evaluate
 from charlm.training.excerpt import EXCERPT, make_excerpt
-from charlm.training.measures import MEASURES, Measures, StepMeasures, is_finite
+from charlm.training.measures import MEASURES, Measures, StepMeasures, is_finite, norm
 
 SAMPLE_CHARS = 200
 WATCHED_CHARS = 24
@@ -244,6 +245,9 @@ class Trainer:
         """(step, train loss, validation loss, seconds) of every evaluation so far."""
         self.measures: Measures | None = None
         """What the last step did to each layer, if it was measured."""
+        self._norm: tuple[int, float] | None = None
+        """The last step that was measured, and the norm of its gradient."""
+        self._remember_average()
         self._part_measured = -1
         """The last of `MEASURES` equal parts of the run of which a step was measured."""
         self._forward: Callable[..., Any] = distributed.share(model)
@@ -259,7 +263,8 @@ class Trainer:
 
         Every `eval_interval` steps, before the first and after the last, the average is evaluated.
         A run with a time limit depends on the speed of the machine; one without is the same each time.
-        Raises `CharlmError` if the loss is no number any more.
+        Raises `DivergedError` if it diverges: average, step and curve are then again those of the last
+        evaluation that was better than a uniform guess.
         """
         began = time.perf_counter() - self.seconds
         batch_chars = self.options.batch_size * self.model.config.block_size
@@ -275,6 +280,8 @@ class Trainer:
             if evaluation is not None:
                 losses = evaluation.train_loss, evaluation.val_loss
                 self.curve.append((self.step, *losses, self.seconds))
+                if evaluation.val_loss < math.log(self.model.config.vocab_size):
+                    self._remember_average()
             yield Progress(
                 self.step, self.done, loss, self.seconds, chars_per_second, evaluation, self.measures
             )
@@ -282,8 +289,6 @@ class Trainer:
                 return
             start = time.perf_counter()
             loss = self.train_step()
-            if not math.isfinite(loss):
-                raise CharlmError(f"After {self.step} steps the loss is no number: learn at a lower rate.")
             chars_per_second = batch_chars / (time.perf_counter() - start)
 
     @property
@@ -293,10 +298,12 @@ class Trainer:
         return max(self.step / self.options.steps, in_time)
 
     def train_step(self) -> float:
-        """Learns from one batch and returns its loss in nats per character."""
+        """Learns from one batch and returns its loss in nats per character. Raises `DivergedError`."""
         self.model.train()
         measuring = self._measuring()
-        loss = self._compute_gradients(measuring)
+        loss = distributed.mean(self._compute_gradients(measuring).item())
+        if has_diverged(loss):
+            raise self._diverged(loss, norm(p.grad for p in self.model.parameters()).item())
         if measuring:
             measuring.before_update()
         self._set_rates()
@@ -305,14 +312,32 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
         if measuring:
-            measures = measuring.after_update(self.step)
-            self.measures = measures if is_finite(measures) else None
+            self._note_measures(measuring.after_update(self.step))
         # A young average forgets its random start: the decay grows with the number of steps.
         decay = min(self.options.average_decay, self.step / (self.step + 9))
         with torch.no_grad():
             for kept, new in zip(self.average.parameters(), self.model.parameters(), strict=True):
                 kept.lerp_(new, 1 - decay)
-        return distributed.mean(loss.item())
+        return loss
+
+    def _note_measures(self, measures: Measures) -> None:
+        if is_finite(measures):
+            self.measures = measures
+            self._norm = measures["step"], measures["gradient_norm"]
+
+    def _remember_average(self) -> None:
+        self._sound = self.step, [p.detach().clone() for p in self.average.parameters()]
+
+    def _diverged(self, loss: float, gradient_norm: float | None = None) -> DivergedError:
+        """Why it diverges. The average is put back to where it was sound."""
+        told = explain(self.step, loss, self.model.config, self.options, self._norm, gradient_norm)
+        error = DivergedError(told, self.step, loss)
+        self.step, average = self._sound
+        self.curve = [point for point in self.curve if point[0] <= self.step]
+        with torch.no_grad():
+            for p, before in zip(self.average.parameters(), average, strict=True):
+                p.copy_(before)
+        return error
 
     def _measuring(self) -> StepMeasures | None:
         """What measures the next step, if it is the first of its part of the run. The first process alone
@@ -381,6 +406,8 @@ class Trainer:
             chunks = torch.Generator().manual_seed(self.options.seed)
             x, y = get_batch(data, self.options.eval_blocks, self.model.config.block_size, chunks)
             losses.append(self.average(x.to(self.device), y.to(self.device))[1].item())
+        if any(map(has_diverged, losses)) or not _is_sound(self.average):
+            raise self._diverged(losses[-1])
         steps = stream(self.average, max_new_chars=SAMPLE_CHARS, temperature=0.8, seed=self.options.seed)
         idx = self.val_data[None, : min(WATCHED_CHARS, self.model.config.block_size)]
         watched = self.model.tokenizer.decode(idx[0].tolist())
@@ -466,6 +493,7 @@ class Trainer:
                 slots.setdefault(int(parameter), {})[slot] = tensor
             optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
         self.generator.set_state(state["generator"])
+        self._remember_average()
 
     def _identity(self) -> dict[str, object]:
         return {
@@ -482,6 +510,11 @@ class Trainer:
                 state |= {f"optimizer{i}.{parameter}.{slot}": t for slot, t in slots.items()}
         state["generator"] = self.generator.get_state()
         return state
+
+
+def _is_sound(model: LanguageModel) -> bool:
+    """Whether the weights are numbers of half precision, as a checkpoint keeps them."""
+    return all(bool(p.half().isfinite().all()) for p in model.parameters())
 
 
 def _under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from charlm.service.batching import Stream, follow
 from charlm.service.limits import MAX_SAMPLES, MAX_TEXT_CHARS, check_chars
 from charlm.service.models import ModelService
 from charlm.service.operated import operated_name, split_name
+from charlm.service.runs import Run
 from charlm.surgery.edits import merge, parse, text_of
 from charlm.surgery.heads import to_json
 from charlm.ui.attention import numbers as attention
@@ -128,26 +129,23 @@ class Api:
         preset: str = "small",
         name: str = "my model",
         steps: int = 100,
+        settings: dict[str, Any] | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Trains a preset (bigram, attention, multi-head or small) on a text. Each event tells the
-        state of the run and its latest losses; the last one names the model for the other calls."""
+        """Trains a preset (bigram, attention, multi-head, small or a rung of the ladder) on a text, with
+        other settings by the names that the command line's train has: {"residual": false, "n_layer": 6}.
+        Each event tells the state of the run, its latest losses and what its last measured step did to each
+        layer; the last one names the model for the other calls. A run that diverges ends in that state, with
+        the reason as its error."""
         visitor = self._service.visitors.welcome(client_of(request.client.host))
         runs = self._service.runs
-        start = functools.partial(runs.start, visitor, name, preset, {}, steps=steps, text=text)
+        start = functools.partial(runs.start, visitor, name, preset, settings or {}, steps=steps, text=text)
         run = await asyncio.wrap_future(self._service.submit(start))
         try:
             while True:
                 active = run.active
                 self._service.visitors.touch(visitor)
-                latest = run.evaluations[-1] if run.evaluations else run.progress
-                yield {
-                    "state": run.state,
-                    "place": runs.place(run),
-                    "step": run.progress["step"],
-                    **{key: latest.get(key) for key in ("train_loss", "val_loss", "sample")},
-                    "model": None if active else next(iter(self._service.own_names(visitor)), None),
-                    "error": run.error,
-                }
+                model = None if active else next(iter(self._service.own_names(visitor)), None)
+                yield _told(run) | {"place": runs.place(run), "model": model}
                 if not active:
                     return
                 await asyncio.sleep(SECONDS_BETWEEN_REPORTS)
@@ -167,6 +165,20 @@ class Api:
 def _distribution(steps: list[Step]) -> list[list[Any]]:
     """The characters of a text, with what they were drawn from."""
     return [[step.char, step.prob, step.alternatives[:ALTERNATIVES]] for step in steps]
+
+
+def _told(run: Run) -> dict[str, Any]:
+    """Where a run stands, for an event."""
+    latest = run.evaluations[-1] if run.evaluations else run.progress
+    return {
+        "state": run.state,
+        "diverged": run.state == "diverged",
+        "step": run.progress["step"],
+        "batch_loss": run.progress.get("batch_loss"),
+        **{key: latest.get(key) for key in ("train_loss", "val_loss", "sample")},
+        "measures": run.measures[-1] if run.measures else None,
+        "error": run.error,
+    }
 
 
 def endpoints() -> dict[str, inspect.Signature]:

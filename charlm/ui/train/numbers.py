@@ -125,8 +125,8 @@ def history(run: Run) -> dict[str, Any]:
 
 def measured_losses(run: Run) -> dict[str, float] | None:
     """The losses that were measured at the end of a run, which the lists of models show. None if there are
-    none: it failed, or its model made way for another."""
-    if run.state == "failed":
+    none: it failed or diverged, or its model made way for another."""
+    if run.state in ("failed", "diverged"):
         return None
     try:
         record = checkpoints.read_description(run.model)["record"]

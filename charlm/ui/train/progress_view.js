@@ -17,6 +17,7 @@ const DOING = {
       ? `Stopped at step ${count(step)}: what it has learned is kept, in ${WHERE}.`
       : "Stopped before it began.",
   failed: ({ error }) => error,
+  diverged: ({ error }) => error,
 };
 
 function numbers({ state, step, done, stopping, chars_per_second, left }) {

@@ -9,7 +9,7 @@ import gradio as gr
 from charlm.service.runs import Run
 from charlm.ui.parts import SILENT_EVENT, Page
 from charlm.ui.theme import view
-from charlm.ui.train import comparison, numbers
+from charlm.ui.train import comparison, healthy, numbers
 from charlm.ui.train.controls import Controls
 
 REPEATED = "All is set as for “{}”: change one thing, say what you expect, and train."
@@ -34,6 +34,7 @@ class RunsPanel:
         self.progress = view("train/progress_view", elem_id="train-progress")
         self.shown = view("train/runs_view", elem_id="train-runs")
         self.history = view("train/history_view", elem_id="train-history")
+        self.measures = view("train/measures_view", elem_id="train-measures")
         self.chosen = gr.Textbox("", visible="hidden", elem_id="train-chosen")
         self.guess = gr.Textbox("", visible="hidden", elem_id="train-guessed")
         self.file = gr.JSON(None, visible="hidden")
@@ -43,7 +44,7 @@ class RunsPanel:
     def _watch(self, tab: gr.Tab) -> None:
         self._watched = [self.page.visitor, self.chosen, self.drawn]
         self._outputs = [self.timer, self.drawn, self.progress, self.shown, self.history]
-        self._outputs.append(self.page.own_models)
+        self._outputs += [self.measures, self.page.own_models]
         # All but the timer show a run that another window of the visitor has started.
         looks = [self.timer.tick, self.page.app.load, tab.select, self.progress.click]
         gr.on(looks, self.watch, self._watched, self._outputs, **self.page.unseen)
@@ -56,7 +57,7 @@ class RunsPanel:
         """Shows where the visitor's runs stand; what is on the screen already is not drawn anew."""
         runs = self.runs.all_of(visitor) if visitor else []
         if not runs:
-            nothing = [gr.skip()] * 4 if drawn is None else [None, None, None, gr.skip()]
+            nothing = [gr.skip()] * 5 if drawn is None else [None, None, None, None, gr.skip()]
             return [gr.Timer(active=False), None, *nothing]
         latest = runs[-1]
         run = next((run for run in runs if run.id == chosen), latest)
@@ -64,10 +65,12 @@ class RunsPanel:
         before = drawn or {"chosen": "", "runs": []}
         progress = numbers.progress(latest, self.runs.place(latest))
         shown = _list(runs, run, self.rungs) if now != before else gr.skip()
-        history = numbers.history(run) if _part(now) != _part(before) else gr.skip()
+        history, measures = gr.skip(), gr.skip()
+        if _part(now) != _part(before):
+            history, measures = numbers.history(run), healthy.panel(run)
         ended = not latest.active and now["runs"][-1][:2] not in [s[:2] for s in before["runs"]]
         models = self.page.service.own_names(visitor) if ended else gr.skip()
-        return [gr.Timer(active=latest.active), now, progress, shown, history, models]
+        return [gr.Timer(active=latest.active), now, progress, shown, history, measures, models]
 
     def _act(self, notes: gr.HTML) -> None:
         visitor, chosen, unseen = self.page.visitor, self.chosen, self.page.unseen
