@@ -173,7 +173,8 @@ def test_a_disk_that_fills_up_on_the_way_does_not_end_a_run(
 def test_a_loss_that_is_no_number_ends_a_run(train_command: list[str], tmp_path: Path, here):
     result = here(*train_command, "--steps", "50", "--learning-rate", "1e30", "--out", str(tmp_path))
     assert result.returncode == 1
-    assert "learn at a lower rate" in result.stderr
+    assert "charlm: After 1 step the loss is " in result.stderr
+    assert "What helps: a lower rate (learning_rate is 1e+30" in result.stderr
     assert not (tmp_path / checkpoints.CONFIG).exists()
 
 
