@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -33,6 +35,10 @@ RECIPE = (
 RECIPE_LOSS = 1.88
 """The validation loss that nanoGPT's README states for it."""
 SHOWN_POINTS = 8
+WAIT_POLICY = "OMP_WAIT_POLICY"
+"""The variable that says what OpenMP's threads do while they wait."""
+TEXTS = 5
+"""How many a visitor writes beside a run."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,8 @@ def nanogpt_seconds(nanogpt: Path, corpus: Corpus) -> float:
 
 
 def disturbance(corpus: Corpus, rounds: int) -> str:
-    """How fast a visitor's text is written with and without somebody's training run beside it."""
+    """How fast a visitor's text is written with and without somebody's training run beside it, and how fast
+    the run learns meanwhile; also if its threads spin while they wait, instead of sleeping."""
     service = ModelService()
     runs = service.runs
     visitor = service.visitors.welcome("127.0.0.1")
@@ -145,21 +152,34 @@ def disturbance(corpus: Corpus, rounds: int) -> str:
         n = len(list(service.stream("gpt", "", SamplingOptions(1000, seed=1))))
         return n / (time.perf_counter() - start)
 
-    def beside_training() -> float:
+    learned: dict[str, list[float]] = {"ACTIVE": [], "PASSIVE": []}
+
+    def beside_training(policy: str) -> float:
+        os.environ[WAIT_POLICY] = policy
         run = runs.start(visitor, "bench", "small", {}, seconds=600, text=corpus.text)
+        del os.environ[WAIT_POLICY]
         while run.active and run.progress["step"] < 3:
             time.sleep(0.1)
-        value = speed()
+        before = run.progress
+        value = median(speed() for _ in range(TEXTS))
+        after = run.progress
+        learned[policy].append((after["step"] - before["step"]) / (after["seconds"] - before["seconds"]))
         runs.stop(visitor)
         while run.active:
             time.sleep(0.1)
         return value
 
-    speeds = alternate({"alone": speed, "beside": beside_training}, rounds)
+    ways = {policy: partial(beside_training, policy) for policy in learned}
+    speeds = alternate({"alone": speed, **ways}, rounds)
     service.close()
-    rows = [
-        ("alone", f"{median(speeds['alone']):,.0f}"),
-        ("beside a training run", f"{median(speeds['beside']):,.0f}"),
-        ("ratio", f"{ratio(speeds, 'beside', 'alone'):.2f}"),
+    rows = [("alone", f"{median(speeds['alone']):,.0f}", "1.00", "")]
+    rows += [
+        (
+            f"beside a run of `small` whose threads {how}",
+            f"{median(speeds[policy]):,.0f}",
+            f"{ratio(speeds, policy, 'alone'):.2f}",
+            f"{median(learned[policy]):.1f}",
+        )
+        for policy, how in (("ACTIVE", "spin while they wait"), ("PASSIVE", "sleep, as here"))
     ]
-    return table(("one visitor writes with `gpt`", "characters/s"), rows)
+    return table(("one visitor writes with `gpt`", "characters/s", "ratio", "steps/s of the run"), rows)

@@ -47,6 +47,9 @@ SILENT = "The training process fell silent and was ended."
 AWAY = "You were away, so your place in the line went to the next: press Train to wait again."
 CROWDED = "The line is full, and places are shared among all who wait: please try again in a few minutes."
 
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""A thread of a run that waits for another sleeps. If it spun, as it would by itself, whoever has a core
+beside it would make a step many times longer, and the run would slow others for nothing."""
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_TO_READ = 5
 """How long the last words of a process are waited for."""
@@ -358,7 +361,7 @@ def _begin(run: Run) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         command,
         cwd=run.folder,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))},
+        env=PASSIVE | os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
