@@ -278,7 +278,7 @@ def test_the_model_of_a_run_that_is_removed_stays(service: ModelService, corpus:
         ({"settings": LARGEST | {"batch_size": 17}}, "538.8 billion operations, and at most 520.0"),
         (
             {"settings": LARGEST | {"n_embd": 64, "batch_size": 256}},
-            "billion bytes of memory, and at most 2.2",
+            "billion bytes of memory, and at most 1.7",
         ),
         ({"settings": {"eval_interval": 1}, "steps": 5000}, r"eval_interval must be \d+ or more, not 1\."),
         ({"guess": "another"}, "guess to end lower is not here any more"),

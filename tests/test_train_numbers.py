@@ -73,7 +73,7 @@ def test_a_forecast_counts_from_the_start_to_the_last_measured_loss():
 
 
 def test_a_run_that_would_take_too_long_is_foretold_to_be_cut():
-    huge = {"block_size": 256, "n_layer": 8, "n_head": 8, "n_embd": 384}
+    huge = {"block_size": 256, "n_layer": 8, "n_head": 8, "n_embd": 384, "batch_size": 8}
     told = foresee(STEPS, 5000, **huge)
     assert told["cut"] and told["steps"] < 5000
     assert told["longest"] == limits.MAX_RUN_SECONDS < told["seconds"]
