@@ -17,7 +17,7 @@ LITTLE, MUCH = 3e-4, 3e-2
 """Between these an update-to-weight ratio is healthy."""
 LEAP = 10
 """By how much activations may grow or shrink from one layer to the next."""
-FEW, MANY = 0.1, 0.5
+FEW, MANY = 0.1, 0.3
 """Shares of dead neurons."""
 
 USUAL = [1e-3, 1e-2]

@@ -71,7 +71,7 @@ function powers(low, high) {
 
 const name = (key, tick) =>
   key === "dead"
-    ? percent(tick)
+    ? `${100 * tick}\u00a0%`
     : tick >= 1e-3 && tick < 1e5
       ? `${+tick.toPrecision(1)}`
       : tick.toExponential(0);
