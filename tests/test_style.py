@@ -32,7 +32,12 @@ def test_the_linters_have_nothing_to_say():
 def test_each_style_belongs_to_its_view():
     """The selectors beside a view begin with its class, or with the id of its tab."""
     for sheet in sorted((ROOT / "charlm" / "ui").glob("*/*.css")):
-        own = (f".{sheet.stem}", f".charlm-view.{sheet.stem}", f"#{sheet.parent.name}")
+        own = (
+            f".{sheet.stem}",
+            f".charlm-view.{sheet.stem}",
+            f"#{sheet.parent.name}",
+            f"#tab-{sheet.parent.name}",
+        )
         rules = re.sub(r"/\*.*?\*/", "", sheet.read_text(encoding="utf-8"), flags=re.DOTALL)
         for selectors in re.findall(r"([^{}]+){", rules):
             for selector in re.split(r",(?![^(]*\))", selectors):
