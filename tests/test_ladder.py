@@ -65,7 +65,7 @@ def test_every_rung_is_trained_with_every_seed_and_measured_on_the_whole_split(
         first, second = entry.climbs
         assert (first.seed, second.seed) == (1, 2) == (kept.record["options"]["seed"], 2)
         assert first.val_loss == pytest.approx(evaluate(kept, corpus.split(kept.tokenizer)[1]), abs=1e-4)
-        assert [point[0] for point in first.curve] == [0, 1, 2] and first.seconds > 0
+        assert [point[0] for point in first.curve] == [0, 1, 2]
         assert len(first.sample) == 200 and first.sample != second.sample
         assert entry.mean == pytest.approx((first.val_loss + second.val_loss) / 2)
         assert entry.spread == pytest.approx(abs(first.val_loss - second.val_loss) / 2**0.5)
