@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from conftest import make_model
@@ -244,3 +246,14 @@ def test_a_model_that_does_not_look_back_compares_nothing(bigram: LanguageModel,
     assert "one character only" in comparing.section(bigram)["why"]
     assert comparing.section(no_mlp) == {}
     assert comparing.compare(no_mlp, FIRST, SECOND)["rows"] == ["the embedding", "layer 1", "layer 2"]
+
+
+def test_who_looks_at_the_same_time_sees_his_own_neurons(trained: LanguageModel):
+    """One model is everybody's."""
+    residuals = [trace(trained, torch.ones(1, T, dtype=torch.long)).residual for T in (3, 9)]
+
+    def shapes(residual: torch.Tensor) -> set[int]:
+        return {neurons.activations(trained, residual, 1).shape[1] for _ in range(200)}
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(shapes, residuals)) == [{3}, {9}]

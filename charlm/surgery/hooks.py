@@ -9,7 +9,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from charlm.errors import CharlmError, check_range
 from charlm.models.trace import AttentionModel, Trace, attention_of, trace
 from charlm.surgery.edits import SwitchNeuron, check_number, mlp_of
 
+M = TypeVar("M", bound=nn.Module)
 ROUNDING = 1e-6
 """By how much weights that sum to 1 may miss it."""
 
@@ -78,8 +79,7 @@ def hooked(model: AttentionModel, edits: Iterable[ViewEdit]) -> AttentionModel:
     Raises `CharlmError` for a part that the model lacks; so does the forward pass of a text that is too short
     for an edit.
     """
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    edited = copy.deepcopy(model, shared)
+    edited = with_own_hooks(model)
     layers: list[Any] = list(edited.layers)
     cells: dict[int, list[AttentionCell]] = {}
     for edit in edits:
@@ -94,6 +94,12 @@ def hooked(model: AttentionModel, edits: Iterable[ViewEdit]) -> AttentionModel:
     for layer, of_layer in cells.items():
         attention_of(layers[layer - 1]).register_forward_hook(_reweigh(of_layer))
     return edited
+
+
+def with_own_hooks(module: M) -> M:
+    """A copy that shares its weights with `module`, but none of its hooks: others use `module` meanwhile."""
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    return copy.deepcopy(module, shared)
 
 
 def trace_with(model: AttentionModel, idx: Tensor, edits: Iterable[ViewEdit]) -> Trace:

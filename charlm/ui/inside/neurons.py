@@ -11,7 +11,7 @@ from charlm.errors import CharlmError, check_range
 from charlm.models import LanguageModel
 from charlm.models.trace import AttentionModel, trace
 from charlm.surgery import edits as surgery
-from charlm.surgery.hooks import HeldNeuron, hooked
+from charlm.surgery.hooks import HeldNeuron, hooked, with_own_hooks
 from charlm.ui.inside.numbers import distributions, place_of
 from charlm.ui.texts import readable
 
@@ -27,13 +27,11 @@ NO_NEURONS = "This model has no MLP, and so no neurons: choose one that has, suc
 def activations(model: AttentionModel, residual: Tensor, layer: int) -> Tensor:
     """The values of the neurons of block `layer`, from 1, as they leave ReLU or ReLU²: channels
     (n_layer + 1, B, T, C) as `trace` keeps them → (B, T, 4 C)."""
-    block, x = model.layers[layer - 1], residual[layer - 1]
+    block, x = with_own_hooks(model.layers[layer - 1]), residual[layer - 1]
     T = x.shape[1]
     entered: list[Tensor] = []
-    down = surgery.mlp_of(block).down
-    hook = down.register_forward_pre_hook(lambda _, args: entered.append(args[0]))
+    surgery.mlp_of(block).down.register_forward_pre_hook(lambda _, args: entered.append(args[0]))
     block(x, model.cos[:T], model.sin[:T])
-    hook.remove()
     return entered[0]
 
 
