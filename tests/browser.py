@@ -83,9 +83,14 @@ def open_tab(page: Page, name: str) -> None:
 
 
 def set_number(page: Page, block: str, value: str) -> None:
+    """Sets it again if Gradio, which was still unfolding it, has put back what was there."""
     field = page.locator(f"#{block} input[type=number], #{block} input[type=text]")
-    field.fill(value)
-    field.press("Tab")
+    for _ in range(10):
+        field.fill(value)
+        field.press("Tab")
+        page.wait_for_timeout(20)
+        if field.input_value() == value:
+            return
 
 
 def pick(page: Page, menu: str, choice: str) -> None:

@@ -176,6 +176,7 @@ def test_whoever_wants_no_motion_sees_a_text_that_stands_still(url: str, chromiu
     page.close()
 
 
+@pytest.mark.thorough
 def test_the_pace(page: Page):
     counts = []
     for pace in ("5", "20"):
@@ -373,7 +374,9 @@ def test_the_seed_is_new_each_time_until_one_is_given(page: Page):
     expect(page.locator("#seed textarea, #seed input")).to_have_value("")
     seeds = set()
     for _ in range(2):
+        before = status.inner_text()
         page.locator("#start").click()
+        expect(status).not_to_have_text(before)
         expect(status).to_contain_text(re.compile("500 characters, seed [0-9]+"))
         seeds.add(status.inner_text())
     assert len(seeds) == 2

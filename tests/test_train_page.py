@@ -90,6 +90,7 @@ def test_the_curve_and_the_strip_are_walked_together(page: Page):
     expect(page.locator("#train-progress")).to_contain_text("400 steps in")
 
 
+@pytest.mark.thorough
 def test_no_stopwatch_runs_beside_what_changes_by_itself(page: Page):
     page.evaluate("""() => {
         window.stopwatches = new Set();
@@ -128,6 +129,7 @@ def test_a_text_that_repeats_itself_is_told(page: Page):
     expect(page.locator("#train-history")).to_contain_text("So this text repeats itself")
 
 
+@pytest.mark.thorough
 def test_a_phone_has_large_targets_and_nothing_sticks_out(page: Page):
     page.set_viewport_size(PHONE)
     page.get_by_text("Its sizes").click()
