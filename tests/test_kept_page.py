@@ -9,7 +9,7 @@ import pytest
 from browser import PHONE, needs_axe, open_tab, set_number, violations, wait_until_trained, watched_page
 from conftest import TEXT, TINY
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = playwright.expect

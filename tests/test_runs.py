@@ -146,6 +146,7 @@ def test_what_belongs_to_visitors_who_are_gone_is_removed(
     assert not run.folder.exists()
 
 
+@pytest.mark.thorough
 def test_a_run_takes_the_settings_of_another_and_tells_its_losses_and_measures(
     service: ModelService, corpus: Corpus, ann: str, bob: str
 ):

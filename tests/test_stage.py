@@ -355,6 +355,7 @@ def test_what_cannot_be_written_is_told_on_the_page(page: Page):
     assert page.locator("#prompt textarea").input_value() == "bCafb"
 
 
+@pytest.mark.thorough
 def test_on_a_phone(url: str, chromium: playwright.Browser):
     page = chromium.new_page(viewport={"width": 390, "height": 844}, has_touch=True)
     page.goto(url)

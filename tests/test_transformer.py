@@ -31,7 +31,9 @@ from charlm.ui.inside import neurons
 from charlm.ui.inside import numbers as inside
 
 GPT_PARTS, HEADS_ALONE = asdict(GPTConfig.parts), asdict(AttentionConfig.parts)
-VARIANTS = [{name: choice} for name, choices in CHOICES.items() for choice in choices]
+USUAL = asdict(Parts())
+VARIANTS: list[dict[str, object]] = [{}]
+VARIANTS += [{n: choice} for n, choices in CHOICES.items() for choice in choices if choice != USUAL[n]]
 VARIANTS += [
     HEADS_ALONE | {"positions": "learned"},
     GPT_PARTS | {"residual": False},
@@ -42,7 +44,7 @@ TEXT = "ANN:\nThe rose is"
 
 
 def name_of(parts: dict[str, object]) -> str:
-    return "-".join(f"{name}-{value}" for name, value in parts.items())
+    return "-".join(f"{name}-{value}" for name, value in parts.items()) or "usual"
 
 
 @pytest.fixture(params=VARIANTS, ids=name_of)
