@@ -164,7 +164,7 @@ function tell() {
   if (!first) return;
   const { version, head, asked } = first;
   const seed = head?.seed ?? asked.seed;
-  if (version.place > 0) {
+  if (version.place > 0 && !version.over) {
     status.textContent = `busy: ${version.place === 1 ? "next" : `number ${version.place}`} in line`;
     return;
   }
