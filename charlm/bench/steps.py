@@ -15,6 +15,7 @@ from charlm.bench.report import table
 from charlm.corpus import Corpus
 from charlm.tokenizer import CharTokenizer
 from charlm.training import presets
+from charlm.training.cost import learning_operations
 from charlm.training.presets import Recipe
 from charlm.training.trainer import Trainer, has_fast_bfloat16
 
@@ -37,7 +38,7 @@ def report(preset: str, corpus: Corpus) -> str:
         ("its attention alone", f"{1000 * attention:.1f}", f"{attention / step:.0%}"),
     ]
     costs = table((f"a step of `{preset}`", "ms", "share"), rows)
-    operations = operations_of(recipe)
+    operations = learning_operations(recipe)
     peaks = [
         (
             f"{name}, a product of {PEAK_SIZE} × {PEAK_SIZE}",
@@ -77,15 +78,6 @@ def stage_seconds(trainer: Trainer) -> dict[str, float]:
             for name, seconds in stages.items():
                 seen.setdefault(name, []).append(seconds)
     return {name: median(seconds) for name, seconds in seen.items()}
-
-
-def operations_of(recipe: Recipe) -> float:
-    """Floating-point operations of a step: 6 for each number of a matrix and character (Kaplan et al., 2020),
-    and 12·T·C in each layer for the products of attention."""
-    config = recipe.config
-    matrices = recipe.parameter_count() - config.vocab_size * config.n_embd  # The embedding is looked up.
-    attention = 12 * config.block_size * config.n_layer * config.n_embd
-    return (6.0 * matrices + attention) * config.block_size * recipe.options.batch_size
 
 
 def product_seconds(trainer: Trainer) -> float:

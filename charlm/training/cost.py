@@ -11,11 +11,17 @@ MUON_OPERATIONS = 280
 
 
 def operations(recipe: Recipe) -> float:
-    """Floating-point operations of a step: 6 for each parameter and character (Kaplan et al., 2020),
-    and 12·T·C in each layer for the products of attention; and what Muon takes to make updates orthogonal."""
+    """Floating-point operations of a step: to learn, and what Muon takes to make updates orthogonal."""
+    muon = recipe.options.optimizer == "muon"
+    n_layer, n_embd = recipe.sizes.get("n_layer", 0), recipe.sizes.get("n_embd", 0)
+    return learning_operations(recipe) + (MUON_OPERATIONS * n_layer * n_embd**3 if muon else 0)
+
+
+def learning_operations(recipe: Recipe) -> float:
+    """Those of a step's forward and backward pass: 6 for each parameter and character (Kaplan et al., 2020),
+    and 12·T·C in each layer for the products of attention."""
     T, (L, C) = recipe.config.block_size, (recipe.sizes.get(name, 0) for name in ("n_layer", "n_embd"))
-    learning = (6 * recipe.parameter_count() + 12 * T * L * C) * T * recipe.options.batch_size
-    return learning + (MUON_OPERATIONS * L * C**3 if recipe.options.optimizer == "muon" else 0)
+    return (6 * recipe.parameter_count() + 12 * T * L * C) * T * recipe.options.batch_size
 
 
 def memory(recipe: Recipe) -> float:

@@ -1,10 +1,13 @@
-"""What of a learner's text can be shown, and a note on what cannot."""
+"""What of a learner's text can be shown, and a note on what cannot; and what a model's parts are called."""
 
 from __future__ import annotations
 
 from charlm.errors import CharlmError
 from charlm.models import LanguageModel
 from charlm.tokenizer import CharTokenizer, named
+
+PART_NAMES = {"relu": "ReLU", "relu2": "ReLU²", "layernorm": "LayerNorm", "rmsnorm": "RMSNorm"}
+"""What each choice of an MLP and a norm is called."""
 
 
 def visible(char: str) -> str:

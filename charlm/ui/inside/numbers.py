@@ -14,7 +14,7 @@ from charlm.models.attention import AttentionLanguageModel, SelfAttention
 from charlm.models.gpt import GPT, MLP
 from charlm.models.trace import AttentionModel, trace
 from charlm.surgery import edits as surgery
-from charlm.ui.texts import readable
+from charlm.ui.texts import PART_NAMES, readable
 
 TOP = 6
 MOST_CHANGES = 3
@@ -25,8 +25,6 @@ ALWAYS_SHOWN = 3
 """and of how many even if they are unlikely in all of them."""
 UNLIKELY = 0.01
 
-NORMS = {"layernorm": "LayerNorm", "rmsnorm": "RMSNorm"}
-ACTIVATIONS = {"relu": "ReLU", "relu2": "ReLU²"}
 POSITIONS = {
     "rotary": "The row says which character it is, not where it stands: positions come in where heads "
     "compare characters (rotary positions).",
@@ -156,7 +154,7 @@ def _layers(model: AttentionModel, T: int) -> list[dict[str, Any]]:
 def _describe_layer(model: AttentionModel) -> str:
     """What every layer of `model` does with a row of channels."""
     parts, C = model.config.parts, model.config.n_embd
-    norm = [NORMS[parts.norm]] if parts.norm in NORMS else []
+    norm = [PART_NAMES[parts.norm]] if parts.norm in PART_NAMES else []
     heads = _describe_heads(model) + (" with QK-norm" if parts.qk_norm else "")
     steps = [*norm, heads, *(["projection"] if parts.projection else [])]
     if len(steps) == 1 and parts.mlp == "none":
@@ -165,15 +163,15 @@ def _describe_layer(model: AttentionModel) -> str:
     does = f"attention ({', '.join(steps)}) {joins}"
     if parts.mlp == "none":
         return does
-    steps = [*norm, f"to {4 * C} channels", ACTIVATIONS[parts.mlp], f"back to {C}"]
+    steps = [*norm, f"to {4 * C} channels", PART_NAMES[parts.mlp], f"back to {C}"]
     return f"{does}, then an MLP ({', '.join(steps)}) {joins.replace('the row', 'it')}"
 
 
 def _logits(model: AttentionModel, T: int) -> dict[str, Any]:
     does = "a score for every character"
     norm = model.config.parts.norm
-    if norm in NORMS:
-        does = f"{NORMS[norm]}, then {does}"
+    if norm in PART_NAMES:
+        does = f"{PART_NAMES[norm]}, then {does}"
     modules = [model.lm_head] if isinstance(model, AttentionLanguageModel) else [model.norm, model.lm_head]
     return _part("Logits", does, (1, T, model.config.vocab_size), *modules)
 

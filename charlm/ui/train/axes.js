@@ -1,5 +1,7 @@
-// What charts have in common: the round numbers along an axis, and places on it.
+// What charts have in common: the round numbers along an axis, places on it, and what needs no training.
 window.charlm.axes = (() => {
+  const BASELINES = { uniform: "uniform guess", bigram: "counted bigram" };
+
   // About so many round numbers from the least to the most.
   function ticks(least, most, about) {
     const rough = (most - least) / about || 1;
@@ -45,5 +47,5 @@ window.charlm.axes = (() => {
     };
   }
 
-  return { ticks, short, scaleOf };
+  return { BASELINES, ticks, short, scaleOf };
 })();

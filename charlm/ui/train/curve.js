@@ -3,11 +3,10 @@ window.charlm.lossCurve = (() => {
   const {
     svg,
     walk,
-    axes: { ticks },
+    axes: { BASELINES, ticks },
   } = window.charlm;
   const HEIGHT = 300;
   const MARGIN = { left: 44, right: 14, top: 28, bottom: 40 };
-  const BASELINES = { uniform: "uniform guess", bigram: "counted bigram" };
 
   // From a step and from a loss to a place in a picture so wide.
   function scales({ evaluations, baselines }, width) {

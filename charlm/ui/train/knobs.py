@@ -13,15 +13,12 @@ from charlm.training import presets
 from charlm.training.presets import OPTIONS, SIZES
 from charlm.training.rungs import RUNGS
 from charlm.training.trainer import OPTIMIZERS, SCHEDULES
+from charlm.ui.texts import PART_NAMES
 
 PARTS, SIZE, LEARNING = "The model: parts", "Its sizes", "How it learns"
 GROUPS = (PARTS, SIZE, LEARNING)
-WORDS = {
+WORDS = PART_NAMES | {
     "none": "none",
-    "relu": "ReLU",
-    "relu2": "ReLU²",
-    "layernorm": "LayerNorm",
-    "rmsnorm": "RMSNorm",
     "learned": "learned",
     "rotary": "rotary",
     "sgd": "SGD",

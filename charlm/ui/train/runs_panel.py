@@ -61,8 +61,12 @@ class RunsPanel:
             return [gr.Timer(active=False), None, *nothing]
         latest = runs[-1]
         run = next((run for run in runs if run.id == chosen), latest)
-        now = {"chosen": run.id, "runs": [_state(run) for run in runs]}
-        before = drawn or {"chosen": "", "runs": []}
+        now: dict[str, Any] = {
+            "chosen": run.id,
+            "kept": len(run.kept_steps),
+            "runs": [_state(run) for run in runs],
+        }
+        before = drawn or {"chosen": "", "kept": 0, "runs": []}
         progress = numbers.progress(latest, self.runs.place(latest))
         shown = _list(runs, run, self.rungs) if now != before else gr.skip()
         history, measures = gr.skip(), gr.skip()
@@ -112,12 +116,12 @@ class RunsPanel:
 
 def _state(run: Run) -> list[Any]:
     """What changes of a run when it has to be drawn anew."""
-    return [run.id, run.state, len(run.evaluations), len(run.kept_steps), len(run.batch_losses)]
+    return [run.id, run.state, len(run.evaluations), len(run.batch_losses)]
 
 
 def _part(drawn: dict[str, Any]) -> list[Any]:
     """What of that concerns the history of the chosen run: not the losses of its batches."""
-    return [state[:4] for state in drawn["runs"] if state[0] == drawn["chosen"]]
+    return [drawn["kept"], *(state[:3] for state in drawn["runs"] if state[0] == drawn["chosen"])]
 
 
 def _list(runs: list[Run], chosen: Run, rungs: list[dict[str, Any]]) -> dict[str, Any]:

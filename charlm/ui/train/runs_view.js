@@ -1,5 +1,5 @@
 // The visitor's runs: a list in which one is chosen, and a chart of all that are ticked.
-const { el, count, many, duration, runs, badges, runChart, pngOf } = window.charlm;
+const { el, count, many, duration, runs, badges, axes, runChart, pngOf } = window.charlm;
 const root = element.querySelector(".runs_view");
 const STATES = {
   queued: "waiting",
@@ -10,7 +10,6 @@ const STATES = {
 };
 const KINDS = { val: "validation", train: "training", batch: "batches" };
 const AXES = { steps: "steps", chars: "characters seen", seconds: "seconds" };
-const BASELINES = { uniform: "uniform guess", bigram: "counted bigram" };
 
 const hidden = new Set(); // The runs that are not on the chart.
 const looked = {
@@ -218,7 +217,7 @@ function linesFor(shown) {
   const rung = props.value.rungs.find(({ name }) => name === looked.rung);
   const text = shown.find(({ baselines }) => Object.keys(baselines).length)?.baselines ?? {};
   const lines = Object.entries(text).map(([name, loss]) => ({
-    name: BASELINES[name],
+    name: axes.BASELINES[name],
     loss,
     high: name === "uniform",
   }));
