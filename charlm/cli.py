@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import shlex
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
@@ -26,10 +24,8 @@ from tqdm import tqdm
 from charlm import checkpoints
 from charlm.corpus import load_corpus
 from charlm.engine.sampling import stream
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, sentence_of
 from charlm.models.parts import CHOICES
-from charlm.service import kept
-from charlm.service.limits import MAX_KEPT_BYTES_A_RUN, SECONDS_A_LOSS
 from charlm.surgery import heads
 from charlm.surgery.edits import attentive, title
 from charlm.surgery.operate import edits_of, operate
@@ -41,7 +37,6 @@ from charlm.training.excerpt import make_excerpt
 from charlm.training.trainer import Evaluation, Progress, Trainer
 
 STATE = "training.safetensors"
-SECONDS_BETWEEN_SIGNS = 10
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,9 +49,6 @@ def main(arguments: list[str] | None = None) -> int:
         args.run(args)
         if sys.stdout is not None:  # as it is where the shell has closed it
             sys.stdout.flush()
-    except CharlmError as error:
-        print(f"charlm: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -67,10 +59,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"charlm: {error.strerror or error}.", file=sys.stderr)
         sys.stdout = None
         return 1
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "allocate" not in str(error):
+    except (CharlmError, MemoryError, RuntimeError) as error:
+        if (sentence := sentence_of(error)) is None:
             raise
-        print("charlm: There is not enough memory for this.", file=sys.stderr)
+        print(f"charlm: {sentence}", file=sys.stderr)
         return 1
     return 0
 
@@ -191,11 +183,6 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="go on with an interrupted run of the same command"
     )
     sub.add_argument(
-        "--events",
-        action="store_true",
-        help="print each step as a line of JSON; stop when standard input closes",
-    )
-    sub.add_argument(
         "--compile",
         action=argparse.BooleanOptionalAction,
         help="use torch.compile, which needs a C++ compiler; default: on a GPU",
@@ -271,23 +258,20 @@ def _run(trainer: Trainer, args: argparse.Namespace) -> None:
     state = args.out / STATE
     _begin(trainer, args, state)
     first = distributed.rank() == 0
-    hidden = True if args.events or not first else None  # None: hidden where there is no terminal
+    hidden = None if first else True  # None: hidden where there is no terminal
     bar = tqdm(total=trainer.options.steps, initial=trainer.step, unit="step", disable=hidden)
-    with bar, _interruption(args.events) as interrupted, _divergence(trainer, args, state):
+    with bar, _interruption() as interrupted, _divergence(trainer, args, state):
         for progress in trainer.run():
             bar.update(progress.step - bar.n)
             bar.set_postfix_str(f"loss {progress.batch_loss:.3f}, {progress.chars_per_second:,.0f} chars/s")
             if progress.evaluation is not None:
-                _keep_on_the_way(trainer, args, state)
-                if not args.events:
-                    bar.write(_evaluation_text(progress, progress.evaluation), file=sys.stderr)
-            if args.events:  # Whoever hears of an evaluation finds the model that was evaluated.
-                _tell(progress.event())
+                _keep_on_the_way(trainer, state)
+                bar.write(_evaluation_text(progress, progress.evaluation), file=sys.stderr)
             if distributed.any_of(interrupted.is_set()):
                 break
         if first:
             _keep(trainer, args, state)
-    if trainer.done < 1 and not args.events:
+    if trainer.done < 1:
         raise KeyboardInterrupt
     if first:
         _measure(trainer, args, state)
@@ -303,18 +287,10 @@ def _begin(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
         raise CharlmError(
             f"In {args.out} is a run that was interrupted: go on with it by --resume, or give another --out."
         )
-    if args.events:
-        threading.Thread(target=_show_life, daemon=True).start()
-        _tell({"baselines": trainer.baselines()})
 
 
-def _keep_on_the_way(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
-    """Writes what would be lost if the process were killed now. With `--events`, each evaluated model is
-    kept: killed between the two files of one, it leaves the others whole."""
-    if args.events:
-        _save_checkpoint(trainer, args, kept.folder_of(args.out, trainer.step))
-        kept.thin_out(args.out, (step for step, *_ in trainer.curve), MAX_KEPT_BYTES_A_RUN)
-        return
+def _keep_on_the_way(trainer: Trainer, state: Path) -> None:
+    """Writes what would be lost if the process were killed now."""
     try:
         trainer.save(state)
     except CharlmError as error:
@@ -326,9 +302,7 @@ def _keep_on_the_way(trainer: Trainer, args: argparse.Namespace, state: Path) ->
 
 def _keep(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
     """Writes what was learned, with estimated losses, and after an interruption what `--resume` needs."""
-    _save_checkpoint(trainer, args, args.out)
-    if args.events:
-        return
+    _save_checkpoint(trainer, args)
     if trainer.done < 1:
         trainer.save(state)
         print(
@@ -345,12 +319,9 @@ def _divergence(trainer: Trainer, args: argparse.Namespace, state: Path) -> Iter
     """Keeps what was learned before a run diverges, and tells of it."""
     try:
         yield
-    except DivergedError as error:
+    except DivergedError:
         if distributed.rank() == 0:
             _keep_the_sound(trainer, args, state)
-            if args.events:
-                loss = error.loss if math.isfinite(error.loss) else None
-                _tell({"diverged": str(error), "step": error.step, "batch_loss": loss})
         raise
 
 
@@ -360,17 +331,13 @@ def _keep_the_sound(trainer: Trainer, args: argparse.Namespace, state: Path) -> 
     state.unlink(missing_ok=True)
     if trainer.step == 0:
         return
-    _save_checkpoint(trainer, args, args.out)
-    if not args.events:
-        print(f"charlm: what it had learned by step {trainer.step} is in {args.out}.", file=sys.stderr)
+    _save_checkpoint(trainer, args)
+    print(f"charlm: what it had learned by step {trainer.step} is in {args.out}.", file=sys.stderr)
 
 
 def _measure(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
     """Writes the checkpoint again with the losses on the whole split, which take their time."""
-    losses = trainer.losses(SECONDS_A_LOSS if args.events else math.inf)
-    record = _save_checkpoint(trainer, args, args.out, losses)
-    if args.events:
-        return
+    record = _save_checkpoint(trainer, args, trainer.losses())
     state.unlink(missing_ok=True)
     if args.json:
         print(json.dumps(record))
@@ -379,14 +346,14 @@ def _measure(trainer: Trainer, args: argparse.Namespace, state: Path) -> None:
 
 
 def _save_checkpoint(
-    trainer: Trainer, args: argparse.Namespace, folder: Path, losses: Mapping[str, float] | None = None
+    trainer: Trainer, args: argparse.Namespace, losses: Mapping[str, float] | None = None
 ) -> dict[str, Any]:
-    """Writes the checkpoint to `folder` and returns its record."""
+    """Writes the checkpoint and returns its record."""
     processes = distributed.world_size()
     program = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
     arguments = [_without_folders(argument) for argument in sys.argv[1:]]
     record = trainer.record(f"{program} -m charlm {shlex.join(arguments)}") | dict(losses or {})
-    checkpoints.save(trainer.average, record, folder)
+    checkpoints.save(trainer.average, record, args.out)
     return record
 
 
@@ -394,22 +361,6 @@ def _without_folders(argument: str) -> str:
     """Where somebody's files lie is nobody's business: a path keeps its last name."""
     option, equals, value = argument.rpartition("=")
     return option + equals + Path(value).name
-
-
-def _tell(event: Mapping[str, Any]) -> None:
-    """Prints an event: in one piece, whichever thread prints another."""
-    if sys.stdout is None:
-        return
-    sys.stdout.write(json.dumps(event) + "\n")
-    sys.stdout.flush()
-
-
-def _show_life() -> None:
-    """Prints something now and then, however long a step takes."""
-    with suppress(OSError, ValueError):  # Nobody listens any more.
-        while True:
-            time.sleep(SECONDS_BETWEEN_SIGNS)
-            _tell({"alive": True})
 
 
 def _evaluation_text(progress: Progress, losses: Evaluation) -> str:
@@ -420,20 +371,12 @@ def _evaluation_text(progress: Progress, losses: Evaluation) -> str:
 
 
 @contextmanager
-def _interruption(watch_input: bool) -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that a step is never left half done. With
-    `watch_input`, the end of standard input sets it too: so ends a run whose caller has gone."""
+def _interruption() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, so that a step is never left half done."""
     event = threading.Event()
     before = {}
     if threading.current_thread() is threading.main_thread():  # No other may listen to signals.
         before = {s: signal.signal(s, lambda *_: event.set()) for s in (signal.SIGINT, signal.SIGTERM)}
-
-    def wait_for_the_end() -> None:
-        sys.stdin.read()
-        event.set()
-
-    if watch_input:
-        threading.Thread(target=wait_for_the_end, daemon=True).start()
     try:
         yield event
     finally:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from charlm.service.runs import Run
+from charlm.service.run import Run
 from charlm.training import presets
 from charlm.training.measures import LayerMeasures, Measures
 from charlm.ui.train import healthy

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -12,12 +10,12 @@ import pytest
 import torch
 from conftest import TEXT, TINY, make_model, wait_for
 
-from charlm import CharlmError, Corpus, checkpoints, cli
+from charlm import CharlmError, Corpus, checkpoints
 from charlm.engine.sampling import SamplingOptions
 from charlm.service import limits
 from charlm.service.kept import KeptRun, folder_of, kept_steps, make_room, thin_out
 from charlm.service.models import NO_SUCH_MODEL, ModelService
-from charlm.service.runs import Run
+from charlm.service.run import Run
 from charlm.tokenizer import CharTokenizer
 from charlm.training import presets
 from charlm.training.excerpt import EXCERPT, make_excerpt
@@ -213,35 +211,10 @@ def test_those_who_have_most_make_way_and_active_runs_keep_their_latest(tmp_path
         assert left() == expected
 
 
-def test_the_command_keeps_its_steps_within_bounds(
-    corpus: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    (tmp_path / "text.txt").write_text(corpus.text)
-    end, other = os.pipe()
-    monkeypatch.setattr(cli, "_show_life", lambda: None)
-    monkeypatch.setattr(cli, "MAX_KEPT_BYTES_A_RUN", 80_000)
-    with os.fdopen(end) as stdin, os.fdopen(other, "w") as caller:
-        monkeypatch.setattr("sys.stdin", stdin)
-        asked = ["train", "bigram", "--block-size", "8", "--steps", "40", "--eval-interval", "4", "--events"]
-        asked += ["--out", str(tmp_path / "model"), "--data", str(tmp_path / "text.txt")]
-        assert cli.main(asked) == 0
-        caller.close()
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    evaluated = [event["step"] for event in told if "val_loss" in event]
-    steps = kept_steps(tmp_path / "model")
-    assert evaluated == list(range(0, 41, 4)) and set(steps) < set(evaluated)
-    assert (steps[0], steps[-1]) == (0, 40) and len(steps) > 2
-    for step in steps:
-        assert checkpoints.load(folder_of(tmp_path / "model", step)).record["steps"] == step
-    files = [path for step in steps for path in folder_of(tmp_path / "model", step).iterdir()]
-    assert sum(path.stat().st_size for path in files) <= 80_000
-
-
 @pytest.mark.slow
 def test_a_step_can_be_had_while_the_run_goes_on(
     service: ModelService, ann: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     run = service.runs.start(ann, "one", "bigram", {"block_size": 8}, steps=2000, text=TEXT)
     wait_for(lambda: len(run.evaluations) > 1)
     told = [event["step"] for event in run.evaluations]

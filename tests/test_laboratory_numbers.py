@@ -15,7 +15,7 @@ from charlm import CharlmError
 from charlm.models import gpt, transformer
 from charlm.models.parts import CHOICES
 from charlm.service.limits import BOUNDS, MAX_RUN_SECONDS, MAX_STEPS, TRAINABLE
-from charlm.service.runs import THIS, Run
+from charlm.service.run import THIS, Run
 from charlm.training import presets
 from charlm.training.trainer import OPTIMIZERS, SCHEDULES
 from charlm.ui.train import comparison, knobs, source

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import children
 import pytest
 import torch
 from conftest import TINY, wait_for
 
 from charlm import CharlmError, Corpus, checkpoints, operate
 from charlm.models import build
-from charlm.service import limits, runs, visitors
+from charlm.service import following, limits, visitors
 from charlm.service.models import ModelService
 from charlm.service.operated import operated_name, split_name
+from charlm.service.run import Run
 from charlm.service.visitors import Visitors
 from charlm.surgery.operate import RECIPE
 from charlm.tokenizer import CharTokenizer
@@ -189,62 +191,43 @@ def test_the_app_has_one_thread_of_pytorch_and_computes_in_workers():
     service.close()
 
 
-class Child:
-    """Stands in for the process of a run: prints `lines`, then ends."""
-
-    def __init__(self, script: str):
-        self.script = script
-
-    def __call__(self, run: runs.Run) -> subprocess.Popen[str]:
-        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        return subprocess.Popen([sys.executable, "-c", self.script], cwd=run.folder, text=True, **pipes)
-
-
-HALF_A_LINE = """
-print('{"baselines": {"uniform": 1.0, "bigram": 0.5}}')
-print('{"step": 1, "done":')
-print('[1, 2]')
-print('{"step": 2, "done": 1.0, "seconds": 1.0, "chars_per_second": 5.0}')
-import sys; sys.exit("charlm: That was all.")
-"""
-
-
-def test_what_is_no_event_of_a_run_is_left_out(
-    service: ModelService,
-    corpus: Corpus,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    ann: str,
+def test_what_a_process_tells_is_noted(
+    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str
 ):
-    monkeypatch.setattr(runs, "_begin", Child(HALF_A_LINE))
+    monkeypatch.setattr(following, "learn", children.fails)
     run = service.runs.start(ann, "one", "small", TINY, steps=5, text=corpus.text)
     wait_for(lambda: not run.active)
     assert (run.state, run.error) == ("failed", "That was all.")
     assert run.progress["step"] == 2
     assert run.baselines == {"uniform": 1.0, "bigram": 0.5}
-    assert caplog.text.count("what is no event") == 2
-
-
-SILENT = "import time; time.sleep(600)"
-HALF = "import sys, time; sys.stdout.write('{'); sys.stdout.flush(); time.sleep(600)"
-CRASH = "import os; os.abort()"
-OUTLIVED = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(5)'])"
 
 
 @pytest.mark.parametrize(
-    ("script", "told"),
-    [(SILENT, runs.SILENT), (HALF, runs.SILENT), (CRASH, runs.FAILED), (OUTLIVED, runs.FAILED)],
-    ids=["silence", "half a line", "a crash", "outlived by another"],
+    ("child", "told"),
+    [
+        (children.is_silent, following.SILENT),
+        (children.crashes, following.FAILED),
+        (children.leaves_nothing, following.FAILED),
+    ],
 )
 def test_whatever_a_process_does_its_place_becomes_free(
-    script: str, told: str, service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str
+    child: Any, told: str, service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str
 ):
     monkeypatch.setattr(limits, "SILENCE_SECONDS", 1)
-    monkeypatch.setattr(runs, "SECONDS_TO_READ", 0.5)
-    monkeypatch.setattr(runs, "_begin", Child(script))
+    monkeypatch.setattr(following, "learn", child)
     run = service.runs.start(ann, "one", "small", TINY, steps=5, text=corpus.text)
     wait_for(lambda: not run.active)
     assert (run.state, run.error) == ("failed", told)
+
+
+def test_a_process_that_does_not_end_is_ended(
+    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str
+):
+    monkeypatch.setattr(limits, "GRACE_SECONDS", 1 - limits.MAX_RUN_SECONDS)
+    monkeypatch.setattr(following, "learn", children.is_silent)
+    run = service.runs.start(ann, "one", "small", TINY, steps=5, text=corpus.text)
+    wait_for(lambda: not run.active)
+    assert (run.state, run.error) == ("failed", following.SILENT)
 
 
 def test_places_in_the_line_are_shared_among_clients(
@@ -254,7 +237,7 @@ def test_places_in_the_line_are_shared_among_clients(
     monkeypatch.setattr(limits, "MAX_WAITING_RUNS", 6)
     service.runs.max_running = 0
 
-    def wait_as(visitor: str) -> runs.Run:
+    def wait_as(visitor: str) -> Run:
         return service.runs.start(visitor, "one", "small", TINY, steps=5, text=corpus.text)
 
     greedy = [wait_as(service.visitors.welcome("203.0.113.7")) for _ in range(6)]
@@ -289,20 +272,20 @@ def test_a_run_that_cannot_be_followed_makes_way(
 ):
     service.runs.max_running = 1
 
-    def broken(_: runs.Run) -> None:
+    def broken(*_: object) -> None:
         raise OSError("no more processes")
 
     if fault == "listen":
         service.runs.on_trained(broken)
     else:
-        monkeypatch.setattr(runs, f"_{fault}", broken)
+        monkeypatch.setattr(following, fault, broken)
     first = service.runs.start(ann, "one", "bigram", {"block_size": 8}, steps=2, text=corpus.text)
     wait_for(lambda: not first.active)
     if fault == "listen":
         assert first.state == "done"
     else:
-        assert (first.state, first.error) == ("failed", runs.FAILED)
-        assert first.process is None or first.process.wait(10)
+        assert (first.state, first.error) == ("failed", following.FAILED)
+        wait_for(lambda: first.process is None or not first.process.is_alive())
     monkeypatch.undo()
     second = service.runs.start(bob, "two", "bigram", {"block_size": 8}, steps=2, text=corpus.text)
     wait_for(lambda: not second.active)
@@ -314,12 +297,12 @@ def test_nobody_waits_while_a_process_begins(
 ):
     beginning, go_on = threading.Event(), threading.Event()
 
-    def slow(_: runs.Run) -> None:
+    def slow(_: Run) -> None:
         beginning.set()
         go_on.wait(30)
         raise OSError("stopped")
 
-    monkeypatch.setattr(runs, "_begin", slow)
+    monkeypatch.setattr(following, "begin", slow)
     run = service.runs.start(ann, "one", "small", TINY, steps=5, text=corpus.text)
     assert beginning.wait(10)
     assert in_time(lambda: service.runs.of(bob)) is None
@@ -334,14 +317,16 @@ def test_a_run_may_be_stopped_before_its_process_has_begun(
     service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str
 ):
     beginning, go_on = threading.Event(), threading.Event()
-    begin = Child("import sys; sys.stdin.read()")
+    begin = following.begin
 
-    def slow(run: runs.Run) -> subprocess.Popen[str]:
+    def slow(run: Run) -> None:
         beginning.set()
         go_on.wait(30)
-        return begin(run)
+        begin(run)
 
-    monkeypatch.setattr(runs, "_begin", slow)
+    monkeypatch.setattr(following, "learn", children.stops)
+
+    monkeypatch.setattr(following, "begin", slow)
     run = service.runs.start(ann, "one", "small", TINY, steps=5, text=corpus.text)
     assert beginning.wait(10)
     service.runs.stop(ann)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from charlm import CharlmError, checkpoints
 from charlm.models import build
 from charlm.service import estimate, limits
 from charlm.service.models import ModelService
-from charlm.service.runs import Run
+from charlm.service.outlook import Outlook
+from charlm.service.run import Run
 from charlm.tokenizer import CharTokenizer
 from charlm.training import presets
 from charlm.ui.train import numbers
@@ -137,16 +137,10 @@ def test_each_loss_is_told_for_what_it_is(run: Run):
     assert numbers.measured_losses(run) is None
 
 
-def test_what_is_left_counts_the_measuring(run: Run):
-    run.state = "running"
-    run.progress = {"step": 30, "done": 0.5, "seconds": 10.0, "chars_per_second": 1.0}
-    measuring = estimate.measuring_seconds(run.recipe, estimate.TINY_SHAKESPEARE_CHARS)
-    assert numbers.progress(run, 0)["left"] == pytest.approx(10 + measuring)
-    run.progress |= {"done": 1.0}
-    assert numbers.progress(run, 0)["left"] == pytest.approx(measuring)
-    run.progress |= {"done": 0.0}
-    assert numbers.progress(run, 0)["left"] is None
-    assert numbers.progress(replace(run, state="done"), 0)["left"] is None
+def test_where_a_run_stands(run: Run):
+    told = numbers.progress(run, 3, Outlook(60.0, 90.0, 2))
+    assert (told["place"], told["begins"], told["ends"], told["others"]) == (3, 60.0, 90.0, 2)
+    assert (told["name"], told["state"], told["step"]) == (run.name, run.state, run.progress["step"])
 
 
 def test_models_of_one_name_are_told_apart(service: ModelService, ann: str, bob: str, checkpoint: Path):

@@ -50,6 +50,11 @@ class Kernel:
                 # A thread that compiles while the interpreter ends would end it badly.
                 atexit.register(self.close)
 
+    def wait(self) -> None:
+        """Returns when it is ready or cannot be, once somebody has prepared it."""
+        if self._thread is not None:
+            self._thread.join()
+
     def close(self) -> None:
         """Ends what is being compiled."""
         self._closed = True

@@ -43,7 +43,7 @@ OWN_FILE_LIMITS = FILE_LIMITS | {WEIGHTS: 40_000_000}
 """The files of a model that is brought here, and the most bytes that each may have."""
 MAX_STEPS = 5_000
 MAX_RUN_SECONDS = 1800
-"""The longest that a run may take, whatever was asked for."""
+"""The longest that a run may learn, the turns of others not counted, whatever was asked for."""
 BOUNDS: dict[str, tuple[float, float]] = {
     "block_size": (1, SIZE_LIMITS["block_size"]),
     "n_layer": (1, SIZE_LIMITS["n_layer"]),
@@ -64,20 +64,27 @@ BOUNDS: dict[str, tuple[float, float]] = {
 MAX_STEP_OPERATIONS = 520e9
 """How much work a step may be: at most about 10 s on one core."""
 MAX_STEP_BYTES = 1.7e9
-"""How much memory a step may take by the estimate of `cost.memory`. The largest run took 1.6 GB in all, with
-PyTorch and its evaluations, where bfloat16 is fast."""
+"""How much memory the steps of runs may take at one time, by the estimate of `cost.memory`. The largest run
+took 1.6 GB in all, with PyTorch and its evaluations, where bfloat16 is fast."""
 MAX_EVALUATIONS = 50
 """How often a run may be evaluated, about."""
 MAX_BATCH_LOSSES = 500
 """How many losses of a run's batches are kept."""
 MAX_RUNS = 12
 """How many runs of one visitor are kept: a new one replaces the oldest that has ended."""
+TURN_SECONDS = 2.0
+"""For how long a run learns before it is another's turn."""
+MAX_RUNNING_RUNS = 40
+"""How many runs share the machine in turns; more wait in line."""
+MAX_HELD_BYTES = 2.2e9
+"""How much memory the runs may hold together between their turns, by the estimate of `cost.held`."""
 GRACE_SECONDS = 60
-"""How long a run may take to write what it has learned, before it is killed."""
+"""How long a run may compute beyond its time, to write what it has learned, before it is killed."""
 SECONDS_A_LOSS = 15
 """How long a run, whose end somebody waits for, may compute each of the two last losses."""
-SILENCE_SECONDS = 50
-"""How long a training process may say nothing before it is ended; it gives a sign of life every 10 s."""
+SILENCE_SECONDS = 120
+"""How long a training process that has its turn may say nothing before it is ended: longer than the slowest
+evaluation."""
 MAX_KEPT_BYTES_A_RUN = 60_000_000
 """How large the models may be together that a run keeps of its evaluations: beyond, some of those between the
 first and the latest go."""

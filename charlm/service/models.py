@@ -37,7 +37,8 @@ from charlm.service.heads import MeasuredHeads, excerpt_of
 from charlm.service.kept import folder_of, is_kept, kept_name
 from charlm.service.once import Once
 from charlm.service.operated import operated_name, split_name
-from charlm.service.runs import Run, TrainingRuns
+from charlm.service.run import Run
+from charlm.service.runs import TrainingRuns
 from charlm.service.visitors import Visitors
 from charlm.surgery import edits as surgery
 from charlm.surgery.heads import Heads, load_heads

@@ -6,6 +6,10 @@ from charlm.training.presets import Recipe
 
 BYTES_A_PARAMETER = 28
 """Weight, gradient, two moments, average, and a copy of weight and average from before: each a float32."""
+BYTES_A_CHARACTER = 8
+"""Of the text: its id is an int64."""
+PROCESS_BYTES = 25e6
+"""What a process takes that was forked from one that had imported everything."""
 MUON_OPERATIONS = 280
 """Of a layer, for each C³: five times 4·n²·m + 2·n³ for each of its matrices (n, m)."""
 
@@ -35,3 +39,9 @@ def memory(recipe: Recipe) -> float:
     floats = n_layer * (34 * n_embd + 32 * n_head) + 4 * recipe.vocab_size
     chars = recipe.config.block_size * recipe.options.batch_size
     return BYTES_A_PARAMETER * recipe.parameter_count() + 4 * floats * chars
+
+
+def held(recipe: Recipe, chars: int) -> float:
+    """About how many bytes a run holds between its steps, on a text of so many `chars`: what is kept for each
+    parameter, the ids of the text, and what a process takes."""
+    return PROCESS_BYTES + BYTES_A_PARAMETER * recipe.parameter_count() + BYTES_A_CHARACTER * chars

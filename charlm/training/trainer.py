@@ -93,8 +93,7 @@ class _Step(TypedDict):
 
 
 class ProgressEvent(_Step, total=False):
-    """A `Progress` as JSON, as `train --events` prints it, a line for each step; the `train_loss`
-    and what follows it only where the model was evaluated."""
+    """A `Progress` as JSON; the `train_loss` and what follows it only where the model was evaluated."""
 
     batch_loss: float
     """Of the batch that the last step learned from, before it did; not before the first step."""
@@ -124,7 +123,7 @@ class Evaluation:
 @dataclass(frozen=True)
 class Progress:
     """Where a run stands after `step` steps, with the part `done` (0 to 1) behind it. `seconds` counts
-    all the time so far, `chars_per_second` only that of training."""
+    all the time so far, with that of evaluations; `chars_per_second` only that of training."""
 
     step: int
     done: float
@@ -263,6 +262,7 @@ class Trainer:
 
         Every `eval_interval` steps, before the first and after the last, the average is evaluated.
         A run with a time limit depends on the speed of the machine; one without is the same each time.
+        Its `seconds` are those that pass in here: not what the caller does before asking for the next step.
         Raises `DivergedError` if it diverges: average, step and curve are then again those of the last
         evaluation that was better than a uniform guess.
         """
@@ -282,9 +282,12 @@ class Trainer:
                 self.curve.append((self.step, *losses, self.seconds))
                 if evaluation.val_loss < math.log(self.model.config.vocab_size):
                     self._remember_average()
-            yield Progress(
+            progress = Progress(
                 self.step, self.done, loss, self.seconds, chars_per_second, evaluation, self.measures
             )
+            left = time.perf_counter()
+            yield progress
+            began += time.perf_counter() - left
             if finished:
                 return
             start = time.perf_counter()

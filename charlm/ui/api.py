@@ -18,7 +18,7 @@ from charlm.service.batching import Stream, follow
 from charlm.service.limits import MAX_SAMPLES, MAX_TEXT_CHARS, check_chars
 from charlm.service.models import ModelService
 from charlm.service.operated import operated_name, split_name
-from charlm.service.runs import Run
+from charlm.service.run import Run
 from charlm.surgery.edits import merge, parse, text_of
 from charlm.surgery.heads import to_json
 from charlm.ui.attention import numbers as attention

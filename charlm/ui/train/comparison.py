@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from charlm.service.limits import MAX_RUN_SECONDS
-from charlm.service.runs import THIS, Run
+from charlm.service.run import THIS, Run
 from charlm.training import presets
 from charlm.training.ladder import load_ladder
 from charlm.ui.train import knobs, ladder

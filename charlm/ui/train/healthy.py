@@ -6,7 +6,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from charlm.service.runs import Run
+from charlm.service.run import Run
 from charlm.training.measures import LayerMeasures, Measures
 
 VANISHING = 100

@@ -14,7 +14,9 @@ from charlm.errors import CharlmError
 from charlm.service import estimate
 from charlm.service.kept import kept_name
 from charlm.service.limits import MAX_FILE_BYTES, MAX_RUN_SECONDS, SECONDS_A_LOSS, check_run
-from charlm.service.runs import EVALUATIONS, TEXT, Run
+from charlm.service.outlook import Outlook
+from charlm.service.run import Run
+from charlm.service.runs import EVALUATIONS
 from charlm.textfile import decode_text
 from charlm.training import presets
 
@@ -84,22 +86,15 @@ def text_of(path: str | None) -> tuple[str, list[str]]:
     return text, [note] if note else []
 
 
-def progress(run: Run, place: int) -> dict[str, Any]:
-    """Where a run stands, `place` being its place in the line. `left` is about how many seconds it still
-    takes; None as long as that cannot be told."""
-    done, seconds = run.progress["done"], run.progress["seconds"]
-    left = None
-    if run.state == "running" and done > 0.01:
-        text = run.folder / TEXT
-        measuring = estimate.measuring_seconds(run.recipe, chars_of(str(text) if text.exists() else None))
-        left = seconds * max(0.0, 1 - done) / done + measuring
+def progress(run: Run, place: int, outlook: Outlook) -> dict[str, Any]:
+    """Where a run stands, `place` being its place in the line."""
     return {
         "name": run.name,
         "state": run.state,
         "stopping": run.stopping,
         "place": place,
         "error": run.error,
-        "left": left,
+        **outlook._asdict(),
         **{key: run.progress[key] for key in ("step", "done", "seconds", "chars_per_second")},
     }
 

@@ -20,13 +20,17 @@ const DOING = {
   diverged: ({ error }) => error,
 };
 
-function numbers({ state, step, done, stopping, chars_per_second, left }) {
+function numbers({ state, step, done, stopping, chars_per_second, begins, ends, others }) {
+  if (state === "queued") return ` It begins in about ${about(begins)}, and ends about ${about(ends - begins)} later.`;
   if (state !== "running" || !step) return "";
-  const rest = left === null ? "" : `about ${duration(Math.max(1, left))} left`;
-  if (done >= 1 || stopping) return ` ${rest}`;
+  const rest = `about ${about(ends)} left`;
+  if (done >= 1 || stopping) return ` ${rest}.`;
   const learned = `step ${count(step)}, ${count(Math.round(chars_per_second))} characters per second`;
-  return ` ${learned}${rest ? `, ${rest} with measuring` : ""}.`;
+  const shared = others ? ` The machine is shared with ${many(others, "other run")}, in turns.` : "";
+  return ` ${learned}, ${rest} with measuring.${shared}`;
 }
+
+const about = (seconds) => duration(Math.max(1, seconds));
 
 const name = el("b");
 const doing = el("span", { role: "status" });

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from charlm.service.runs import Run
+from charlm.service.run import Run
 from charlm.ui.parts import SILENT_EVENT, Page
 from charlm.ui.theme import view
 from charlm.ui.train import comparison, healthy, numbers
@@ -67,7 +67,7 @@ class RunsPanel:
             "runs": [_state(run) for run in runs],
         }
         before = drawn or {"chosen": "", "kept": 0, "runs": []}
-        progress = numbers.progress(latest, self.runs.place(latest))
+        progress = numbers.progress(latest, self.runs.place(latest), self.runs.outlook(latest))
         shown = _list(runs, run, self.rungs) if now != before else gr.skip()
         history, measures = gr.skip(), gr.skip()
         if _part(now) != _part(before):

@@ -1,0 +1,139 @@
+"""The process of a run: its beginning, what it tells until its end, and what is left of it."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from charlm import checkpoints
+from charlm.errors import CharlmError
+from charlm.service import kept, limits
+from charlm.service.learning import PAUSED, learn
+from charlm.service.run import MODEL, TEXT, Run
+from charlm.service.turns import Turns
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FAILED = "The training process ended unexpectedly."
+KEPT = "What it had learned before is among your models."
+SILENT = "The training process fell silent and was ended."
+SECONDS_BETWEEN_LOOKS = 0.5
+
+log = logging.getLogger(__name__)
+
+
+def _context() -> Any:
+    """How processes begin: forked from one that has imported everything already, where there is such."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["charlm.service.forked"])
+    return context
+
+
+_CONTEXT = _context()
+
+
+def prepare_environment() -> None:
+    """Has the processes of runs find charlm, and their threads sleep while they wait for each other: if they
+    spun, as they would by themselves, whoever has a core beside them would make a step many times longer."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if str(ROOT) not in path:
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), *path)))
+
+
+def begin(run: Run) -> None:
+    """Starts the process of a run, which waits for its first turn."""
+    text = run.folder / TEXT
+    data = str(text) if text.exists() else os.environ.get("CHARLM_DATA")
+    run.connection, other = _CONTEXT.Pipe()
+    arguments = run.recipe, data, run.model, other
+    run.process = _CONTEXT.Process(target=learn, args=arguments, daemon=True, name="charlm-run")
+    run.process.start()
+    other.close()
+
+
+def follow(run: Run, turns: Turns, evaluated: Callable[[], object]) -> None:
+    """Takes note of what a run tells, and has it take its turns, until its process ends. Calls `evaluated`
+    after each evaluation. A process that says nothing for too long, or does not come to its end, is ended."""
+    heard = time.monotonic()
+    while True:
+        try:
+            if run.connection.poll(SECONDS_BETWEEN_LOOKS):
+                event = run.connection.recv()
+                heard = time.monotonic()
+                if event == PAUSED:
+                    turns.next(run)
+                else:
+                    run.note(event)
+                    if "val_loss" in event:
+                        evaluated()
+        except (EOFError, OSError):  # It has ended.
+            break
+        silent = min(time.monotonic() - heard, turns.seconds(run))
+        overdue = run.computed + turns.seconds(run) - limits.MAX_RUN_SECONDS - limits.GRACE_SECONDS
+        if silent > limits.SILENCE_SECONDS or overdue > 0:
+            run.process.kill()
+            run.complaint = SILENT
+            break
+    run.process.join()
+    (run.folder / TEXT).unlink(missing_ok=True)
+    if run.process.exitcode and not run.stopping:
+        log.warning("A training process ended with %s: %s", run.process.exitcode, run.complaint)
+
+
+def end(run: Run) -> None:
+    """Ends the process of a run at once, whatever it does."""
+    if run.process is not None:
+        run.process.kill()
+
+
+def has_model(run: Run) -> bool:
+    """Whether a run that has ended has left a model that has learned something: if it was killed, the last
+    that it had written whole."""
+    if run.process.exitcode:
+        for folder in run.folder.glob(f"{MODEL}*"):
+            if not (folder / checkpoints.CONFIG).exists():  # It was being written.
+                shutil.rmtree(folder, ignore_errors=True)
+        _take_the_latest(run)
+    return (run.model / checkpoints.CONFIG).exists()
+
+
+def _take_the_latest(run: Run) -> None:
+    """Makes the latest of what a run has kept its model, and removes what is damaged of it. One that diverges
+    has left what was worth it."""
+    steps = [] if run.diverged else run.kept_steps[::-1]
+    for folder in (run.model, *(kept.folder_of(run.model, step) for step in steps)):
+        try:
+            learned = checkpoints.load(folder).record["steps"]
+        except CharlmError:  # The process ended between the two files of it.
+            shutil.rmtree(folder, ignore_errors=True)
+            continue
+        if learned:
+            if folder != run.model:
+                shutil.copytree(folder, run.model)
+            return
+
+
+def complaint_of(run: Run, has_model: bool) -> str:
+    """Why the process of a run that has ended failed or diverged, in a sentence or two; "" if it did not."""
+    if not run.process.exitcode:
+        return "" if has_model else FAILED
+    sentence = run.diverged or run.complaint or FAILED
+    return f"{sentence} {KEPT}" if has_model else sentence
+
+
+def clear(run: Run) -> None:
+    """Removes all of a run but its model, which is its visitor's as long as it is there."""
+    if not run.model.exists():
+        shutil.rmtree(run.folder, ignore_errors=True)
+        return
+    for path in run.folder.iterdir():
+        if path != run.model:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

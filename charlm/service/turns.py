@@ -1,0 +1,94 @@
+"""Who learns now: the runs share the machine in turns, so that nobody waits for another's end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import NamedTuple
+
+from charlm.engine.decoding import CORES
+from charlm.service import limits
+from charlm.service.run import Run
+
+
+class Turn(NamedTuple):
+    """For so many `seconds` a run may compute with so many `threads`."""
+
+    seconds: float
+    threads: int
+
+
+class Turns:
+    """Gives turns to the runs: to as many at a time as there are processor cores, if there is memory for
+    their steps. Whoever has not learned yet, or is to stop, comes first; the others come in a round. Safe
+    for any number of threads."""
+
+    def __init__(self, places: int = CORES):
+        self.places = places
+        self._first: deque[Run] = deque()
+        self._round: deque[Run] = deque()
+        self._taking: dict[Run, float] = {}
+        """Who has a turn, and since when, by `time.monotonic`."""
+        self._lock = threading.Lock()
+
+    def join(self, run: Run) -> None:
+        """A run wants its first turn."""
+        with self._lock:
+            self._first.append(run)
+            self._give()
+
+    def next(self, run: Run) -> None:
+        """The turn of a run is over, and it wants another."""
+        with self._lock:
+            self._take_back(run)
+            (self._first if run.stopping else self._round).append(run)
+            self._give()
+
+    def stop(self, run: Run) -> None:
+        """Tells a run to come to its end, and gives it the next turn for that."""
+        with self._lock:
+            if run in self._taking or run in self._first:
+                _tell(run, None)
+            elif run in self._round:
+                _tell(run, None)
+                self._round.remove(run)
+                self._first.append(run)
+                self._give()
+
+    def leave(self, run: Run) -> None:
+        """A run wants no more turns."""
+        with self._lock:
+            for queue in (self._first, self._round):
+                if run in queue:
+                    queue.remove(run)
+            self._take_back(run)
+            self._give()
+
+    def seconds(self, run: Run) -> float:
+        """For how long a run has had its turn, 0 if it has none."""
+        began = self._taking.get(run)
+        return 0.0 if began is None else time.monotonic() - began
+
+    def _take_back(self, run: Run) -> None:
+        began = self._taking.pop(run, None)
+        if began is not None:
+            run.computed += time.monotonic() - began
+
+    def _give(self) -> None:
+        """Gives the turns that there is room for. With the lock, so it must be quick."""
+        while (queue := self._first or self._round) and len(self._taking) < self.places:
+            needed = queue[0].step_bytes + sum(run.step_bytes for run in self._taking)
+            if self._taking and needed > limits.MAX_STEP_BYTES:
+                return
+            run = queue.popleft()
+            self._taking[run] = time.monotonic()
+            sharing = len(self._taking) + len(self._first) + len(self._round)
+            _tell(run, Turn(limits.TURN_SECONDS, max(1, CORES // sharing)))
+
+
+def _tell(run: Run, message: Turn | None) -> None:
+    """Tells the process of a run that it has a turn, or that it is to stop (None)."""
+    with suppress(OSError):  # It has ended, and whoever follows it will notice.
+        run.connection.send(message)
