@@ -199,7 +199,8 @@ def test_a_read_only_checkout_and_a_deleted_checkpoint(tmp_path: Path):
             shutil.rmtree(checkout / "checkpoints" / "attention")
             with pytest.raises(AppError, match="no such model, or it is not here any more"):
                 client.predict("To be", "attention", 0, 0, api_name="/attention")
-            assert [m["name"] for m in client.predict(api_name="/models")] == ["gpt", "bigram"]
+            names = {model["name"] for model in client.predict(api_name="/models")}
+            assert {"gpt", "bigram"} <= names and not names & {"attention", "foreign"}
             assert len(client.predict("ROMEO:", max_new_chars=20, api_name="/generate")) == 20
     finally:
         for path in (checkout, *checkout.rglob("*")):

@@ -25,9 +25,10 @@ class Told(list[Any]):
     send = list.append
 
 
-def new_run(preset: str = "bigram", **settings: Any) -> Run:
+def new_run(preset: str = "small", **settings: Any) -> Run:
     run = Run("ann", "one", presets.recipe(preset, settings), Path("nowhere"))
     run.connection = Told()
+    run.progress = {"step": 1, "done": 0.1, "seconds": 60.0, "chars_per_second": 1.0}
     return run
 
 
@@ -36,38 +37,60 @@ def served(runs: list[Run]) -> list[int]:
     return [sum(isinstance(message, Turn) for message in run.connection) for run in runs]
 
 
-def test_turns_go_round_and_newcomers_come_first():
-    shared = Turns(places=1)
-    runs = [new_run() for _ in range(3)]
-    for run in runs[:2]:
-        shared.join(run)
-    assert served(runs) == [1, 0, 0]
-    shared.next(runs[0])
-    assert served(runs) == [1, 1, 0]
-    shared.join(runs[2])
-    shared.next(runs[1])
-    assert served(runs) == [1, 1, 1]
-    for _ in range(2):
-        for run in (runs[2], runs[0], runs[1]):
-            shared.next(run)
-    assert served(runs) == [3, 3, 3]
-    shared.leave(runs[0])
-    shared.leave(runs[2])
-    assert served(runs) == [3, 4, 3]
+def order(shared: Turns, runs: list[Run], turns: int) -> str:
+    """Who has the next turns, by their numbers, where there is one at a time."""
+    taken = ""
+    for _ in range(turns):
+        shared.next(next(run for run in runs if shared.has_turn(run)))
+        taken += next(str(i) for i, run in enumerate(runs) if shared.has_turn(run))
+    return taken
 
 
-def test_who_is_to_stop_comes_first_and_is_told_once():
+def test_turns_go_round():
     shared = Turns(places=1)
     runs = [new_run() for _ in range(3)]
     for run in runs:
         shared.join(run)
-    for run in runs[:2]:
-        shared.next(run)
-    runs[1].stopping = True
-    shared.stop(runs[1])
-    assert runs[1].connection[-1] is None
-    shared.next(runs[2])
-    assert served(runs) == [1, 2, 1]
+    assert served(runs) == [1, 0, 0]
+    order(shared, runs, 4)
+    assert order(shared, runs, 6) == "021021"
+    shared.leave(runs[0])
+    assert order(shared, runs, 4) == "2121"
+
+
+def test_newcomers_come_first():
+    shared = Turns(places=1)
+    runs = [new_run() for _ in range(5)]
+    for run in runs[:3]:
+        shared.join(run)
+    assert order(shared, runs, 7) == "1021021"
+    shared.join(runs[3])
+    shared.join(runs[4])
+    assert order(shared, runs, 4) == "3402"
+
+
+def test_whoever_has_little_left_comes_first_but_not_for_ever():
+    shared = Turns(places=1)
+    runs = [new_run() for _ in range(3)]
+    for run in runs:
+        shared.join(run)
+    order(shared, runs, 6)
+    runs[0].progress |= {"done": 0.99}
+    assert order(shared, runs, 8) == "10002001"
+
+
+def test_who_is_to_stop_comes_first_and_is_told_once():
+    shared = Turns(places=1)
+    runs = [new_run() for _ in range(4)]
+    for run in runs:
+        shared.join(run)
+    order(shared, runs, 8)
+    waiting = [i for i, run in enumerate(runs) if not shared.has_turn(run)]
+    last = next(i for i in reversed(waiting))
+    runs[last].stopping = True
+    shared.stop(runs[last])
+    assert runs[last].connection[-1] is None
+    assert order(shared, runs, 1) == str(last)
     stranger = new_run()
     shared.stop(stranger)
     assert not stranger.connection
@@ -80,7 +103,8 @@ def test_a_run_alone_has_all_threads_and_many_have_one_each():
     assert runs[0].connection == [Turn(limits.TURN_SECONDS, CORES)]
     for run in runs[1:]:
         shared.join(run)
-    shared.next(runs[0])
+    for _ in range(2):
+        shared.next(runs[0])
     assert runs[-1].connection[-1].threads == 1
     assert served(runs)[-1] == 1
 
@@ -135,6 +159,7 @@ def test_equal_shares_end_in_order_and_one_begins_whenever_one_ends(monkeypatch:
 def test_what_is_left_of_a_run():
     run = new_run(steps=100)
     run.state = "running"
+    run.progress |= {"done": 0.0}
     assert outlook.seconds_left(run) == run.whole_seconds > run.measuring_seconds
     run.progress = {"step": 50, "done": 0.5, "seconds": 10.0, "chars_per_second": 1.0}
     assert outlook.seconds_left(run) == pytest.approx(10 + run.measuring_seconds)
@@ -144,6 +169,7 @@ def test_what_is_left_of_a_run():
     run.stopping = True
     assert outlook.seconds_left(run) == run.measuring_seconds
     waiting = new_run(steps=100)
+    waiting.progress |= {"done": 0.0}
     begins, ends, others = outlook.foresee(waiting, [run], [waiting])
     assert begins == run.measuring_seconds and ends > begins and others == 1
     assert outlook.foresee(run, [run], [waiting]) == (0.0, run.measuring_seconds, 0)

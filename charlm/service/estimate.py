@@ -17,8 +17,9 @@ from charlm.training.trainer import Trainer
 
 STEP_OVERHEAD_SECONDS = 0.003
 """What a layer costs in each step however small it is: about ten operators, forth and back."""
-STARTING_SECONDS = 3.5
-"""How long a run takes to come to its first step: a process starts, and PyTorch and the text are read."""
+STARTING_SECONDS = 0.5
+"""How long a run takes to come to its first step: a process is forked, and the text is read. The first run of
+all waits three seconds more, until PyTorch is imported."""
 EVALUATION_OVERHEAD_SECONDS = 0.03
 """What a layer costs in each evaluation besides its losses: a sample is written, the checkpoint kept."""
 TINY_SHAKESPEARE_CHARS = 1_115_394

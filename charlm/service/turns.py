@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from charlm.engine.decoding import CORES
 from charlm.service import limits
+from charlm.service.outlook import seconds_left
 from charlm.service.run import Run
 
 
@@ -22,13 +23,15 @@ class Turn(NamedTuple):
 
 class Turns:
     """Gives turns to the runs: to as many at a time as there are processor cores, if there is memory for
-    their steps. Whoever has not learned yet, or is to stop, comes first; the others come in a round. Safe
-    for any number of threads."""
+    their steps. Whoever has not learned yet, is to stop or has little left to learn comes first; the others
+    come in a round, and have one turn in three however many come first. Safe for any number of threads."""
 
     def __init__(self, places: int = CORES):
         self.places = places
         self._first: deque[Run] = deque()
         self._round: deque[Run] = deque()
+        self._in_a_row = 0
+        """How many of the last turns went to those who come first."""
         self._taking: dict[Run, float] = {}
         """Who has a turn, and since when, by `time.monotonic`."""
         self._lock = threading.Lock()
@@ -43,7 +46,8 @@ class Turns:
         """The turn of a run is over, and it wants another."""
         with self._lock:
             self._take_back(run)
-            (self._first if run.stopping else self._round).append(run)
+            soon = run.stopping or seconds_left(run) < limits.SHORT_SECONDS
+            (self._first if soon else self._round).append(run)
             self._give()
 
     def stop(self, run: Run) -> None:
@@ -66,6 +70,9 @@ class Turns:
             self._take_back(run)
             self._give()
 
+    def has_turn(self, run: Run) -> bool:
+        return run in self._taking
+
     def seconds(self, run: Run) -> float:
         """For how long a run has had its turn, 0 if it has none."""
         began = self._taking.get(run)
@@ -78,14 +85,19 @@ class Turns:
 
     def _give(self) -> None:
         """Gives the turns that there is room for. With the lock, so it must be quick."""
-        while (queue := self._first or self._round) and len(self._taking) < self.places:
+        while (queue := self._queue()) and len(self._taking) < self.places:
             needed = queue[0].step_bytes + sum(run.step_bytes for run in self._taking)
             if self._taking and needed > limits.MAX_STEP_BYTES:
                 return
+            self._in_a_row = self._in_a_row + 1 if queue is self._first else 0
             run = queue.popleft()
             self._taking[run] = time.monotonic()
             sharing = len(self._taking) + len(self._first) + len(self._round)
             _tell(run, Turn(limits.TURN_SECONDS, max(1, CORES // sharing)))
+
+    def _queue(self) -> deque[Run]:
+        """From which the next comes."""
+        return self._first if self._first and (self._in_a_row < 2 or not self._round) else self._round
 
 
 def _tell(run: Run, message: Turn | None) -> None:

@@ -145,7 +145,8 @@ class Api:
                 active = run.active
                 self._service.visitors.touch(visitor)
                 model = None if active else next(iter(self._service.own_names(visitor)), None)
-                yield _told(run) | {"place": runs.place(run), "model": model}
+                left = round(runs.outlook(run).ends)
+                yield _told(run) | {"place": runs.place(run), "seconds_left": left, "model": model}
                 if not active:
                     return
                 await asyncio.sleep(SECONDS_BETWEEN_REPORTS)
