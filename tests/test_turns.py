@@ -208,8 +208,9 @@ def learned(corpus: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
             learning.learn(recipe, str(tmp_path / "text.txt"), tmp_path / "model", theirs)
         except SystemExit as error:
             code = error.code
-        theirs.send("end")
-        listener.join()
+        finally:
+            theirs.send("end")
+            listener.join()
         return told, code
 
     return learn
