@@ -141,8 +141,6 @@ def test_a_run_that_diverges_says_when_and_what_helps(corpus: Corpus, tokenizer:
             if event.step == 7:
                 with torch.no_grad():
                     trainer.model.lm_head.weight *= 1e4
-    assert told.value.step == 7
-    assert told.value.loss > 30
     assert "After 7 steps the loss is" in str(told.value)
     assert "at step 7, and is" in str(told.value)
     assert "a lower rate (learning_rate is 0.5)" in str(told.value)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -128,9 +130,70 @@ def test_a_run_ends_with_the_app(corpus: Corpus):
     ann = service.visitors.welcome("192.0.2.1")
     run = service.runs.start(ann, "one", "small", TINY, seconds=600, text=corpus.text)
     wait_for(lambda: run.process)
+    pid = run.process.pid
     service.close()
-    wait_for(lambda: not run.process.is_alive())
+    wait_for(lambda: has_ended(pid))
     assert not run.folder.exists()
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+ORPHAN = """
+from conftest import TEXT, TINY
+from charlm.service.models import ModelService
+service = ModelService()
+run = service.runs.start(service.visitors.welcome("192.0.2.1"), "one", "small", TINY, seconds=600, text=TEXT)
+while run.progress["step"] < 3:
+    pass
+print(run.process.pid, flush=True)
+input()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills as POSIX does")
+def test_a_run_ends_when_the_app_is_killed():
+    path = os.pathsep.join((str(Path(__file__).parent), *sys.path))
+    app = subprocess.Popen(
+        [sys.executable, "-c", ORPHAN],
+        env=os.environ | {"PYTHONPATH": path},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with app:
+        pid = int(app.stdout.readline())
+        app.kill()
+    wait_for(lambda: has_ended(pid))
+
+
+def test_a_run_killed_in_its_turn_gives_it_to_the_next(
+    service: ModelService, corpus: Corpus, ann: str, bob: str
+):
+    service.runs._turns.places = 1
+    first = service.runs.start(ann, "one", "small", TINY, seconds=600, text=corpus.text)
+    wait_for(lambda: first.progress["step"] > 3)
+    second = service.runs.start(bob, "two", "small", TINY, steps=5, text=corpus.text)
+    wait_for(lambda: service.runs._turns.has_turn(first))
+    first.process.kill()
+    wait_for(lambda: not first.active and not second.active)
+    assert (first.state, second.state) == ("failed", "done")
+
+
+def test_a_run_that_is_stopped_before_its_first_step_leaves_nothing(
+    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str
+):
+    monkeypatch.setattr(limits, "TURN_SECONDS", 0.0)
+    run = service.runs.start(ann, "one", "small", TINY, seconds=600, text=corpus.text)
+    for _ in range(300):  # Nobody waits for a process that does not read.
+        service.runs.stop(ann)
+    wait_for(lambda: not run.active)
+    assert (run.state, run.error) == ("stopped", "")
+    assert run.progress["step"] > 0 or service.own_names(ann) == []
 
 
 @pytest.mark.thorough

@@ -227,7 +227,7 @@ def test_a_process_that_does_not_end_is_ended(
     monkeypatch.setattr(following, "learn", children.is_silent)
     run = service.runs.start(ann, "one", "small", TINY, steps=5, text=corpus.text)
     wait_for(lambda: not run.active)
-    assert (run.state, run.error) == ("failed", following.SILENT)
+    assert (run.state, run.error) == ("failed", following.ENDLESS)
 
 
 def test_places_in_the_line_are_shared_among_clients(
@@ -247,6 +247,53 @@ def test_places_in_the_line_are_shared_among_clients(
     assert [service.runs.place(run) for run in (greedy[0], anns, bobs, greedy[1])] == [1, 2, 3, 4]
     assert [run.state for run in greedy] == ["queued"] * 4 + ["failed"] * 2
     assert "shared among all who wait" in greedy[-1].error
+
+
+def test_one_client_does_not_take_all_places(
+    service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str
+):
+    monkeypatch.setattr(limits, "MAX_RUNNING_RUNS_A_CLIENT", 1)
+    monkeypatch.setattr(following, "learn", children.stops)
+    greedy = [service.visitors.welcome("203.0.113.7") for _ in range(2)]
+    started = [
+        service.runs.start(visitor, "one", "small", TINY, steps=5, text=corpus.text)
+        for visitor in (*greedy, ann)
+    ]
+    assert [run.state for run in started] == ["running", "queued", "running"]
+    service.runs.stop(greedy[0])
+    wait_for(lambda: started[1].state == "running")
+
+
+@pytest.mark.parametrize("way", ["stop", "remove", "sweep"])
+def test_whoever_leaves_the_line_makes_way_for_who_is_behind(
+    way: str,
+    service: ModelService,
+    corpus: Corpus,
+    monkeypatch: pytest.MonkeyPatch,
+    ann: str,
+    bob: str,
+):
+    monkeypatch.setattr(following, "learn", children.stops)
+    eve = service.visitors.welcome("192.0.2.3")
+
+    def start(visitor: str) -> Run:
+        return service.runs.start(visitor, "one", "small", TINY, steps=5, text=corpus.text)
+
+    service.runs.max_running = 1
+    first, large, small = start(ann), start(bob), start(eve)
+    large.held_bytes = 1e12
+    service.runs.max_running = 2
+    if way == "stop":
+        service.runs.stop(bob)
+    elif way == "remove":
+        service.runs.remove(bob, large.id)
+    else:
+        monkeypatch.setattr(limits, "AWAY_SECONDS", 0.5)
+        time.sleep(0.6)
+        service.visitors.touch(ann)
+        service.visitors.touch(eve)
+        service.visitors.sweep()
+    assert (first.state, small.state) == ("running", "running")
 
 
 def test_who_left_the_line_loses_the_place(

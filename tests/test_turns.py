@@ -71,7 +71,7 @@ def test_newcomers_come_first():
 
 def test_whoever_has_little_left_comes_first_but_not_for_ever():
     shared = Turns(places=1)
-    runs = [new_run() for _ in range(3)]
+    runs = [new_run(preset) for preset in ("bigram", "small", "small")]
     for run in runs:
         shared.join(run)
     order(shared, runs, 6)
@@ -134,7 +134,7 @@ def test_the_time_of_a_turn_is_counted(monkeypatch: pytest.MonkeyPatch):
     assert (first.computed, shared.seconds(first), shared.seconds(second)) == (3.0, 0.0, 4.0)
 
 
-def test_who_has_ended_needs_not_be_told():
+def test_who_has_ended_need_not_be_told():
     class Broken:
         def send(self, message: object) -> None:
             raise BrokenPipeError
@@ -221,7 +221,7 @@ def test_a_process_keeps_its_steps_within_bounds(
 ):
     monkeypatch.setattr(learning, "MAX_KEPT_BYTES_A_RUN", 80_000)
     told, code = learned({"steps": 40, "eval_interval": 4}, Turn(60.0, 1))
-    assert code is None
+    assert code is None and told[-1] == {"finished": True}
     assert set(told[0]["baselines"]) == {"uniform", "bigram"}
     evaluated = [event["step"] for event in told if "val_loss" in event]
     steps = kept_steps(tmp_path / "model")
@@ -244,6 +244,12 @@ def test_a_process_tells_when_a_turn_is_over_and_stops_when_told(learned: Any, t
     assert [event["step"] for event in told if "step" in event] == [0, 1]
     assert [i for i, event in enumerate(told) if event == learning.PAUSED] == [2, 4]
     assert checkpoints.load(tmp_path / "model").record["steps"] == 1
+
+
+def test_a_process_that_is_stopped_before_its_first_step_keeps_nothing(learned: Any, tmp_path: Path):
+    told, code = learned({}, Turn(0.0, 1), None, Turn(9.0, 1))
+    assert code is None and told[-1] == {"finished": True}
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_process_tells_why_it_fails(learned: Any, monkeypatch: pytest.MonkeyPatch):

@@ -13,7 +13,6 @@ from statistics import median, quantiles
 
 import httpx2
 from gradio_client import Client
-from gradio_client.exceptions import AppError
 
 from charlm.bench.report import table
 from charlm.bench.serving import serving
@@ -66,7 +65,7 @@ def report(lesson: Lesson) -> str:
     told = f"{len(lesson.errors)} {'; '.join(sorted(set(lesson.errors))[:3])}"
     others = [
         ("errors and refusals", told),
-        ("steps of the runs, from … to", f"{min(lesson.steps)} to {max(lesson.steps)}"),
+        ("steps of the runs, from … to", f"{min(lesson.steps, default=0)} to {max(lesson.steps, default=0)}"),
         ("most memory of all processes, MB", f"{lesson.memory:.0f}"),
     ]
     waited = table(("a class waits for", "times", "median, s", "p95, s", "longest, s"), rows)
@@ -171,8 +170,8 @@ class _Pupil(threading.Thread):
                 if time.perf_counter() > self.end + first * PATIENCE_SECONDS:
                     job.cancel()
                     break
-        except AppError as error:
-            self.lesson.errors.append(str(error))
+        except Exception as error:
+            self.lesson.errors.append(repr(error))
         self.lesson.steps.append(step)
         client.close()
 

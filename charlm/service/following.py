@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,17 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 FAILED = "The training process ended unexpectedly."
 KEPT = "What it had learned before is among your models."
 SILENT = "The training process fell silent and was ended."
+ENDLESS = "The training process did not come to its end in time and was ended."
 SECONDS_BETWEEN_LOOKS = 0.5
 
 log = logging.getLogger(__name__)
 
 
-def _context() -> Any:
-    """How processes begin: forked from one that has imported everything already, where there is such."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["charlm.service.forked"])
-    return context
-
-
-_CONTEXT = _context()
+FORKED = "forkserver" in multiprocessing.get_all_start_methods()
+"""Whether processes are forked from one that has imported everything already; or else each imports it."""
+_CONTEXT: Any = multiprocessing.get_context("forkserver" if FORKED else "spawn")
+if FORKED:
+    _CONTEXT.set_forkserver_preload(["charlm.service.forked"])
 
 
 def prepare_environment() -> None:
@@ -54,9 +51,10 @@ def begin(run: Run) -> None:
     data = str(text) if text.exists() else os.environ.get("CHARLM_DATA")
     run.connection, other = _CONTEXT.Pipe()
     arguments = run.recipe, data, run.model, other
-    run.process = _CONTEXT.Process(target=learn, args=arguments, daemon=True, name="charlm-run")
-    run.process.start()
+    process = _CONTEXT.Process(target=learn, args=arguments, daemon=True, name="charlm-run")
+    process.start()
     other.close()
+    run.process = process
 
 
 def follow(run: Run, turns: Turns, evaluated: Callable[[], object]) -> None:
@@ -65,39 +63,49 @@ def follow(run: Run, turns: Turns, evaluated: Callable[[], object]) -> None:
     heard = time.monotonic()
     while True:
         try:
-            if run.connection.poll(SECONDS_BETWEEN_LOOKS):
-                event = run.connection.recv()
-                heard = time.monotonic()
-                if event == PAUSED:
-                    turns.next(run)
-                else:
-                    run.note(event)
-                    if "val_loss" in event:
-                        evaluated()
+            event = run.connection.recv() if run.connection.poll(SECONDS_BETWEEN_LOOKS) else None
         except (EOFError, OSError):  # It has ended.
             break
-        silent = min(time.monotonic() - heard, turns.seconds(run))
-        overdue = run.computed + turns.seconds(run) - limits.MAX_RUN_SECONDS - limits.GRACE_SECONDS
-        if silent > limits.SILENCE_SECONDS or overdue > 0:
-            run.process.kill()
+        if event == PAUSED:
+            turns.next(run)
+        elif event is not None:
+            run.note(event)
+            if "val_loss" in event:
+                evaluated()
+        now = time.monotonic()
+        heard = now if event is not None else heard
+        if min(now - heard, turns.seconds(run)) > limits.SILENCE_SECONDS:
             run.complaint = SILENT
-            break
-    run.process.join()
+        elif run.computed + turns.seconds(run) > limits.MAX_RUN_SECONDS + limits.GRACE_SECONDS:
+            run.complaint = ENDLESS
+        else:
+            continue
+        end(run)
+        break
+    _let_go(run)
     (run.folder / TEXT).unlink(missing_ok=True)
-    if run.process.exitcode and not run.stopping:
+
+
+def _let_go(run: Run) -> None:
+    """Waits for the end of a process, and gives back what it held."""
+    run.process.join()
+    if not run.finished and not run.stopping:
         log.warning("A training process ended with %s: %s", run.process.exitcode, run.complaint)
+    run.connection.close()
+    run.process.close()
 
 
 def end(run: Run) -> None:
     """Ends the process of a run at once, whatever it does."""
     if run.process is not None:
-        run.process.kill()
+        with suppress(ValueError):  # It has ended and was let go.
+            run.process.kill()
 
 
 def has_model(run: Run) -> bool:
     """Whether a run that has ended has left a model that has learned something: if it was killed, the last
     that it had written whole."""
-    if run.process.exitcode:
+    if not run.finished:
         for folder in run.folder.glob(f"{MODEL}*"):
             if not (folder / checkpoints.CONFIG).exists():  # It was being written.
                 shutil.rmtree(folder, ignore_errors=True)
@@ -116,15 +124,14 @@ def _take_the_latest(run: Run) -> None:
             shutil.rmtree(folder, ignore_errors=True)
             continue
         if learned:
-            if folder != run.model:
-                shutil.copytree(folder, run.model)
+            folder.rename(run.model)
             return
 
 
 def complaint_of(run: Run, has_model: bool) -> str:
     """Why the process of a run that has ended failed or diverged, in a sentence or two; "" if it did not."""
-    if not run.process.exitcode:
-        return "" if has_model else FAILED
+    if run.finished:
+        return ""
     sentence = run.diverged or run.complaint or FAILED
     return f"{sentence} {KEPT}" if has_model else sentence
 

@@ -32,14 +32,15 @@ PAUSED = "paused"
 NICENESS = 10
 """Whoever reads or writes on the page goes first."""
 SECONDS_ALONE = 0.1
-"""Whose next turn comes as soon as this has the machine for himself."""
+"""A run whose next turn comes within this time has the machine to itself."""
 
 
 def learn(recipe: Recipe, data: str | None, model: Path, connection: Connection) -> None:
     """Follows `recipe` on the text file at `data` (None: Tiny Shakespeare), in the turns that come through
     `connection`, and leaves the checkpoint in `model`.
 
-    What it tells: its baselines, the events of its steps, and at last why it failed or diverged, if it did.
+    What it tells: its baselines, the events of its steps, and at last that it has finished, or why it failed
+    or diverged.
     It ends early if nobody is at the other end any more.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the app, which ends its runs.
@@ -120,5 +121,7 @@ def _learn(recipe: Recipe, data: str | None, model: Path, turns: _Turns) -> None
             save(model)
         turns.tell({"diverged": str(error)})
         sys.exit(1)
-    save(model)
-    save(model, **trainer.losses(SECONDS_A_LOSS))
+    if trainer.step:
+        save(model)
+        save(model, **trainer.losses(SECONDS_A_LOSS))
+    turns.tell({"finished": True})

@@ -78,15 +78,19 @@ SHORT_SECONDS = 10.0
 """A run that has less left to learn does not wait for its turn: it ends soon."""
 MAX_RUNNING_RUNS = 40
 """How many runs share the machine in turns; more wait in line."""
+MAX_RUNNING_RUNS_A_CLIENT = 34
+"""How many of these may be of one client: a whole class may come from one address, and others still find a
+place."""
 MAX_HELD_BYTES = 2.2e9
 """How much memory the runs may hold together between their turns, by the estimate of `cost.held`."""
-GRACE_SECONDS = 60
-"""How long a run may compute beyond its time, to write what it has learned, before it is killed."""
+GRACE_SECONDS = 300
+"""How long a run may have its turns beyond the time for which it may learn, to write and measure what it has
+learned, before it is killed."""
 SECONDS_A_LOSS = 15
 """How long a run, whose end somebody waits for, may compute each of the two last losses."""
-SILENCE_SECONDS = 120
-"""How long a training process that has its turn may say nothing before it is ended: longer than the slowest
-evaluation."""
+SILENCE_SECONDS = 300
+"""How long a training process that has its turn may say nothing before it is ended: several times as long as
+the slowest evaluation, for others may be busy beside it."""
 MAX_KEPT_BYTES_A_RUN = 60_000_000
 """How large the models may be together that a run keeps of its evaluations: beyond, some of those between the
 first and the latest go."""

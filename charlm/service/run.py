@@ -59,6 +59,8 @@ class Run:
     stopping: bool = False
     removed: bool = False
     """Whether its visitor wants nothing to be left of it."""
+    finished: bool = False
+    """Whether its process told that it has come to its end."""
     complaint: str = ""
     """The sentence by which its process told that it fails."""
     diverged: str = ""
@@ -87,6 +89,10 @@ class Run:
         """How much of that the last losses take."""
         return estimate.measuring_seconds(self.recipe, self.chars)
 
+    def prepare(self) -> None:
+        """Computes what will be asked for in a hurry."""
+        _ = self.step_bytes, self.held_bytes, self.whole_seconds
+
     @property
     def model(self) -> Path:
         """The folder of the checkpoint that the run leaves."""
@@ -106,6 +112,8 @@ class Run:
         """Takes note of what its process tells."""
         if "baselines" in event:
             self.baselines = event["baselines"]
+        elif "finished" in event:
+            self.finished = True
         elif "failed" in event:
             self.complaint = event["failed"]
         elif "diverged" in event:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from charlm.engine.decoding import CORES
 from charlm.errors import CharlmError
 from charlm.service import estimate, following, kept, limits, outlook
 from charlm.service.outlook import Outlook
@@ -36,7 +37,7 @@ class TrainingRuns:
 
     def __init__(self, visitors: Visitors):
         following.prepare_environment()
-        self.max_running = limits.MAX_RUNNING_RUNS
+        self.max_running = limits.MAX_RUNNING_RUNS if following.FORKED else CORES
         self._visitors = visitors
         self._turns = Turns()
         self._runs: list[Run] = []
@@ -82,6 +83,7 @@ class TrainingRuns:
                 data = text.encode()
                 run.text_id, run.chars = hashlib.sha256(data).hexdigest(), len(text)
                 (run.folder / TEXT).write_bytes(data)
+            run.prepare()
             self._queue(run)
         except CharlmError:
             shutil.rmtree(run.folder, ignore_errors=True)
@@ -157,6 +159,7 @@ class TrainingRuns:
                 run.state = "stopped"
             ended = not run.active
             self._runs = [other for other in self._runs if other is not run or not ended]
+            self._fill()
         if ended:
             following.clear(run)
         else:
@@ -186,11 +189,12 @@ class TrainingRuns:
         """Ends the run of `visitor`; what it has learned is kept."""
         run = self.of(visitor)
         with self._lock:
-            if run is None or not run.active:
+            if run is None or not run.active or run.stopping:
                 return
             run.stopping = True
             if run.state == "queued":
                 run.state = "stopped"
+                self._fill()
                 return
         self._turns.stop(run)
 
@@ -207,10 +211,14 @@ class TrainingRuns:
     def _fill(self) -> None:
         """Begins the next runs in line, as long as there is room. With the lock, so it must be quick."""
         running = [run for run in self._runs if run.state == "running"]
+        places = Counter(self._client(run) for run in running)
         for run in self._line():
             held = run.held_bytes + sum(other.held_bytes for other in running)
             if len(running) >= self.max_running or (running and held > limits.MAX_HELD_BYTES):
                 return
+            if places[self._client(run)] >= limits.MAX_RUNNING_RUNS_A_CLIENT:
+                continue
+            places[self._client(run)] += 1
             running.append(run)
             run.state = "running"
             threading.Thread(target=self._train, args=(run,), daemon=True, name="charlm-run").start()
@@ -225,7 +233,10 @@ class TrainingRuns:
                 following.end(run)
             elif run.stopping:
                 self._turns.stop(run)
-            following.follow(run, self._turns, self._make_room)
+            try:
+                following.follow(run, self._turns, self._make_room)
+            finally:
+                self._turns.leave(run)
             learned = not run.removed and following.has_model(run)
             complaint = following.complaint_of(run, learned)
             if learned:
@@ -237,7 +248,6 @@ class TrainingRuns:
             log.exception("A training run could not be followed to its end")
             following.end(run)
         finally:
-            self._turns.leave(run)
             with self._lock:
                 run.state = _ending(run, complaint)
                 run.error = complaint if run.state in ("failed", "diverged") else ""
@@ -260,6 +270,7 @@ class TrainingRuns:
             for run in self._line():
                 if self._visitors.is_gone(run.visitor, limits.AWAY_SECONDS):
                     run.state, run.error = "failed", AWAY
+            self._fill()
             gone = [run for run in self._runs if self._visitors.is_gone(run.visitor)]
         for run in gone:
             self._remove(run)

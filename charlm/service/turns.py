@@ -51,7 +51,7 @@ class Turns:
             self._give()
 
     def stop(self, run: Run) -> None:
-        """Tells a run to come to its end, and gives it the next turn for that."""
+        """Tells a run to come to its end, for which it soon has a turn."""
         with self._lock:
             if run in self._taking or run in self._first:
                 _tell(run, None)

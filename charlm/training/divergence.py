@@ -17,11 +17,7 @@ ENOUGH_WARMUP = 100
 
 
 class DivergedError(CharlmError):
-    """After `step` steps the `loss` of a run is no number any more, or beyond `LARGEST_LOSS`."""
-
-    def __init__(self, message: str, step: int, loss: float):
-        super().__init__(message)
-        self.step, self.loss = step, loss
+    """The loss of a run is no number any more, or beyond `LARGEST_LOSS`."""
 
 
 def has_diverged(loss: float) -> bool:

@@ -334,13 +334,12 @@ class Trainer:
     def _diverged(self, loss: float, gradient_norm: float | None = None) -> DivergedError:
         """Why it diverges. The average is put back to where it was sound."""
         told = explain(self.step, loss, self.model.config, self.options, self._norm, gradient_norm)
-        error = DivergedError(told, self.step, loss)
         self.step, average = self._sound
         self.curve = [point for point in self.curve if point[0] <= self.step]
         with torch.no_grad():
             for p, before in zip(self.average.parameters(), average, strict=True):
                 p.copy_(before)
-        return error
+        return DivergedError(told)
 
     def _measuring(self) -> StepMeasures | None:
         """What measures the next step, if it is the first of its part of the run. The first process alone

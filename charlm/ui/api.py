@@ -133,9 +133,9 @@ class Api:
     ) -> AsyncIterator[dict[str, Any]]:
         """Trains a preset (bigram, attention, multi-head, small or a rung of the ladder) on a text, with
         other settings by the names that the command line's train has: {"residual": false, "n_layer": 6}.
-        Each event tells the state of the run, its latest losses and what its last measured step did to each
-        layer; the last one names the model for the other calls. A run that diverges ends in that state, with
-        the reason as its error."""
+        Each event tells the state of the run, its place in line (0: none), in about how many seconds it ends,
+        its latest losses and what its last measured step did to each layer; the last one names the model for
+        the other calls. A run that diverges ends in that state, with the reason as its error."""
         visitor = self._service.visitors.welcome(client_of(request.client.host))
         runs = self._service.runs
         start = functools.partial(runs.start, visitor, name, preset, settings or {}, steps=steps, text=text)

@@ -8,10 +8,12 @@ const WHERE = "the model lists of the other tabs";
 const DOING = {
   queued: ({ place }) => `Waiting: ${place === 1 ? "next" : `number ${place}`} in line.`,
   running: ({ step, done, stopping }) => {
+    if (stopping && !step) return "Stopping …";
     if (done >= 1 || stopping) return "Learning is over: measuring the losses on the validation split …";
     return step ? "Learning:" : "Starting …";
   },
-  done: ({ step, seconds }) => `Done: ${many(step, "step")} in ${duration(seconds)}. Find it in ${WHERE}.`,
+  done: ({ step, seconds }) =>
+    `Done: ${many(step, "step")} in ${duration(seconds)} of learning. Find it in ${WHERE}.`,
   stopped: ({ step }) =>
     step
       ? `Stopped at step ${count(step)}: what it has learned is kept, in ${WHERE}.`
