@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import zipfile
 from contextlib import suppress
 from pathlib import Path
 
+import children
 import pytest
 from conftest import TINY, wait_for
 
@@ -17,7 +19,7 @@ from charlm import CharlmError, checkpoints
 from charlm.corpus import Corpus
 from charlm.engine.sampling import SamplingOptions
 from charlm.models import build
-from charlm.service import limits
+from charlm.service import following, limits
 from charlm.service.models import ModelService
 from charlm.service.run import Run
 from charlm.tokenizer import CharTokenizer
@@ -184,16 +186,22 @@ def test_a_run_killed_in_its_turn_gives_it_to_the_next(
     assert (first.state, second.state) == ("failed", "done")
 
 
-def test_a_run_that_is_stopped_before_its_first_step_leaves_nothing(
+def test_nobody_waits_for_a_process_that_does_not_read(
     service: ModelService, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, ann: str
 ):
-    monkeypatch.setattr(limits, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(following, "learn", children.is_silent)
     run = service.runs.start(ann, "one", "small", TINY, seconds=600, text=corpus.text)
-    for _ in range(300):  # Nobody waits for a process that does not read.
-        service.runs.stop(ann)
+    wait_for(lambda: service.runs._turns.has_turn(run))
+
+    def stop_again_and_again() -> None:
+        for _ in range(1000):
+            service.runs.stop(ann)
+
+    stopping = threading.Thread(target=stop_again_and_again, daemon=True)
+    stopping.start()
+    wait_for(lambda: not stopping.is_alive())
+    service.runs.remove(ann, run.id)
     wait_for(lambda: not run.active)
-    assert (run.state, run.error) == ("stopped", "")
-    assert run.progress["step"] > 0 or service.own_names(ann) == []
 
 
 @pytest.mark.thorough

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from itertools import takewhile
 from pathlib import Path
 
@@ -128,3 +129,15 @@ def test_validation_may_have_characters_that_training_lacks():
     assert 0 < last.evaluation.train_loss < last.evaluation.val_loss < 100
     assert evaluate(trainer.average, trainer.val_data) > 0
     assert all(0 < loss < 100 for loss in trainer.baselines().values())
+
+
+def test_the_time_of_a_run_is_its_own(
+    corpus: Corpus, tokenizer: CharTokenizer, monkeypatch: pytest.MonkeyPatch
+):
+    passed, clock = [0.0], time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + passed[0])
+    seconds = []
+    for progress in new_trainer(corpus, tokenizer).run():
+        seconds.append(progress.seconds)
+        passed[0] += 1000  # Others have their turn.
+    assert 0 < seconds[-1] < 1000
