@@ -46,10 +46,10 @@ def one_stream(model: GPT, rounds: int) -> str:
         "plain KV cache": lambda: speed(plain_cache(model, idx), T),
         "the lecture's loop": lambda: speed(lecture_loop(model, idx), 20),
         **others,
-        "an estimate": lambda: memory_bandwidth(weights) / weights,
+        "the estimate": lambda: memory_bandwidth(weights) / weights,
     }
     speeds = alternate(ways, rounds)
-    bandwidth = median(speeds["an estimate"]) * weights
+    bandwidth = median(speeds["the estimate"]) * weights
     note = (
         f"The estimate: {weights / 1e6:.1f} MB of single-precision weights, read once for each character at "
         f"the {bandwidth / 1e9:.0f} GB/s at which as many bytes were read again and again in this run (from "

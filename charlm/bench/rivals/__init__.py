@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from charlm.engine.decoding import CORES
@@ -26,21 +27,18 @@ class Rival:
     name: str
     module: str
     """Of this package; its `ways(model, streams)` are those of the library."""
-    packages: tuple[str, ...]
-    """What has to be installed, as pip calls it."""
-    imports: tuple[str, ...]
-    """As what Python knows it."""
+    packages: Mapping[str, str]
+    """What has to be installed: as Python knows it, and as pip does."""
 
 
 RIVALS = (
-    Rival("transformers", "hugging_face", ("transformers",), ("transformers",)),
+    Rival("transformers", "hugging_face", {"transformers": "transformers"}),
     Rival(
         "ONNX Runtime",
         "onnx_runtime",
-        ("onnxruntime", "onnx", "onnxscript"),
-        ("onnxruntime", "onnx", "onnxscript"),
+        {"onnxruntime": "onnxruntime", "onnx": "onnx", "onnxscript": "onnxscript"},
     ),
-    Rival("llama.cpp", "llama_cpp", ("llama-cpp-python", "gguf"), ("llama_cpp", "gguf")),
+    Rival("llama.cpp", "llama_cpp", {"llama_cpp": "llama-cpp-python", "gguf": "gguf"}),
 )
 
 
@@ -50,22 +48,19 @@ def ways(model: GPT, streams: int) -> tuple[Ways, list[str]]:
     found: Ways = {}
     left_out: list[str] = []
     for rival in RIVALS:
-        if any(importlib.util.find_spec(name) is None for name in rival.imports):
-            left_out.append(
-                f"{rival.name} is not installed (pip install {' '.join(rival.packages)}), so it is left out."
-            )
+        if any(importlib.util.find_spec(name) is None for name in rival.packages):
+            install = f"pip install {' '.join(rival.packages.values())}"
+            left_out.append(f"{rival.name} is not installed ({install}), so it is left out.")
             continue
         try:
             library = importlib.import_module(f"{__name__}.{rival.module}")
             its_ways: Ways = library.ways(model, streams)
             for way in its_ways.values():
                 way()
-        # A library that is built for another processor, or of another version, fails in its own way.
+        # What is of another version, or built for another processor, fails in a way of its own.
         except Exception as error:
-            reason = str(error).strip().partition("\n")[0] or "without a reason"
-            left_out.append(
-                f"{rival.name} is left out, because it fails here ({type(error).__name__}: {reason:.200})."
-            )
+            reason = traceback.format_exception_only(error)[-1].partition("\n")[0]
+            left_out.append(f"{rival.name} fails here ({reason:.200}), so it is left out.")
         else:
             found |= its_ways
     return found, left_out

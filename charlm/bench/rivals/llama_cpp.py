@@ -123,6 +123,8 @@ def _context(loaded: Any, streams: int, block_size: int, threads: int) -> Any:
     params = llama_cpp.llama_context_default_params()
     params.n_ctx, params.n_seq_max = streams * block_size, streams
     params.n_threads = params.n_threads_batch = threads
+    if streams == 1:  # A single row is faster without.
+        params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
     context = llama_cpp.llama_init_from_model(loaded, params)
     if not context:
         raise CharlmError("llama.cpp makes no context for this model.")
