@@ -49,7 +49,9 @@ class Step(nn.Module):
 
 def ways(model: GPT, streams: int) -> Ways:
     """The exported step for so many texts at once, one character after another."""
-    past = _past(model, streams)
+    # With the character that is written, a whole context.
+    ids = torch.arange(model.config.block_size - 1) % model.config.vocab_size
+    past = _past(model, ids, streams)
     exported = _export(model, past)
 
     def way(threads: int) -> Callable[[], float]:
@@ -82,16 +84,15 @@ def write(exported: bytes, past: list[np.ndarray], head_size: int, threads: int)
         yield ids[:, 0]
 
 
-def _past(model: GPT, streams: int) -> list[np.ndarray]:
-    """Keys of each layer, then values, of all but one of a context's characters: line breaks."""
+def _past(model: GPT, ids: Tensor, streams: int) -> list[np.ndarray]:
+    """Keys of each layer, then values, of characters ids (T,), the same for each text."""
     config, step = model.config, Step(model)
     none = torch.zeros(1, config.n_head, 0, config.head_size)
     keys, values = [none] * config.n_layer, [none] * config.n_layer
-    ids = torch.zeros(1, 1, dtype=torch.long)
     with torch.inference_mode():
-        for position in range(config.block_size - 1):
+        for position, one in enumerate(ids[:, None, None]):
             cos, sin = angles(torch.tensor([position]), config.head_size)
-            _, new_keys, new_values = step(ids, cos, sin, keys, values)
+            _, new_keys, new_values = step(one, cos, sin, keys, values)
             keys = [torch.cat(pair, dim=2) for pair in zip(keys, new_keys, strict=True)]
             values = [torch.cat(pair, dim=2) for pair in zip(values, new_values, strict=True)]
     return [past.expand(streams, -1, -1, -1).contiguous().numpy() for past in (*keys, *values)]
