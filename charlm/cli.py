@@ -471,7 +471,7 @@ def _bench(args: argparse.Namespace) -> None:
         "generation": lambda: generation.run(args.rounds),
         "training": lambda: training.run(args.nanogpt, args.rounds, args.data),
         "page": lambda: page.run(args.rounds, args.visitors or 32, args.seconds or 60),
-        "load": lambda: load.run(args.visitors or 100, args.seconds or 600),
+        "load": lambda: load.run(args.visitors or 100, args.seconds or 600, args.data),
         "fuzz": lambda: fuzz.run(args.files),
     }[args.what]()
     print(json.dumps({"report": report}) if args.json else report)

@@ -7,11 +7,13 @@ pattern and what befalls the requests whose path has it: a status, "drop" (no an
 
 from __future__ import annotations
 
+import atexit
 import base64
 import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 import tempfile
 import threading
@@ -238,9 +240,11 @@ ROUTES = [
 ]
 
 SERVER = HubServer()
+HOME = tempfile.mkdtemp(prefix="charlm-hf-")
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 os.environ |= {
     "HF_ENDPOINT": SERVER.url,
-    "HF_HOME": tempfile.mkdtemp(prefix="charlm-hf-"),
+    "HF_HOME": HOME,
     "HF_HUB_DISABLE_XET": "1",  # Large files travel by LFS: Xet is a protocol of its own.
 }
 os.environ.pop("HF_TOKEN", None)

@@ -12,7 +12,7 @@ import pytest
 from conftest import TINY
 
 from charlm import cli
-from charlm.bench import generation, load, page, serving, training
+from charlm.bench import generation, lesson, load, page, serving, training
 from charlm.corpus import Corpus
 from charlm.training import presets
 
@@ -64,7 +64,12 @@ def test_load(bench, monkeypatch: pytest.MonkeyPatch):
         return outcome
 
     monkeypatch.setattr(load, "measure", measure)
+    monkeypatch.setattr(
+        lesson, "measure", lambda *_: lesson.Lesson({"a page": [1.0, 2.0]}, ["no"], [5, 7], 9)
+    )
     rows = bench("load", "--visitors", 10, "--seconds", 1)
+    assert rows["a page"][:2] == ["2", "1.50"]
+    assert rows["errors and refusals"] == ["1 no"] and rows["steps of the runs, from … to"] == ["5 to 7"]
     assert seen == [(10, 1, load.HABITS, {"calls": load.CALLS})]
     assert rows["errors"] == ["0"]
     assert rows["longest wait for a small file, ms"] == ["100"]
@@ -133,3 +138,19 @@ def test_training(bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, corpus
     assert float(rows["ratio"][0]) > 0
     with pytest.raises(training.CharlmError, match="is no clone of nanoGPT"):
         training.nanogpt_seconds(tmp_path, corpus)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_a_lesson(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, corpus: Corpus):
+    text = tmp_path / "colours.txt"
+    text.write_text(corpus.text)
+    monkeypatch.setattr(lesson, "PAUSE_SECONDS", (0.0, 0.2))
+    monkeypatch.setattr(lesson, "TRAINING_BEGINS", (0.0, 0.1))
+    monkeypatch.setattr(lesson, "QUICK", {0: ("bigram", 5)})
+    told = lesson.measure(2, 6, str(text))
+    assert not told.errors
+    assert len(told.waits[lesson.LOSS]) == len(told.steps) == 2
+    assert len(told.waits[lesson.PAGE]) >= 2 and told.waits[lesson.WRITING]
+    assert 5 in told.steps and len(told.waits[lesson.QUICK_END]) == 1
+    assert told.memory > 100

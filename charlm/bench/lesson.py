@@ -52,9 +52,9 @@ class Lesson:
         self.waits.setdefault(kind, []).append(time.perf_counter() - began)
 
 
-def run(pupils: int = PUPILS, seconds: float = SECONDS, data: str | None = None) -> str:
+def run(data: str | None = None) -> str:
     """The report, in Markdown."""
-    return report(measure(pupils, seconds, data))
+    return report(measure(PUPILS, SECONDS, data))
 
 
 def report(lesson: Lesson) -> str:
@@ -168,7 +168,7 @@ class _Pupil(threading.Thread):
                     self.lesson.waits.setdefault(QUICK_END, []).append(time.perf_counter() - began)
                 if event["state"] == "failed":
                     self.lesson.errors.append(event["error"])
-                if time.perf_counter() > self.end:
+                if time.perf_counter() > self.end + first * PATIENCE_SECONDS:
                     job.cancel()
                     break
         except AppError as error:

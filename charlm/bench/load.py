@@ -21,6 +21,7 @@ import httpx2
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from charlm.bench import lesson
 from charlm.bench.report import machine, table
 from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS, serving
 
@@ -80,9 +81,10 @@ class Outcome:
     """Memory in megabytes after many calls of a program, whether or not it fetched the answers."""
 
 
-def run(visitors: int, seconds: float) -> str:
-    """The report, in Markdown."""
-    return f"{machine()}\n\n{report(measure(visitors, seconds, HABITS, calls=CALLS))}"
+def run(visitors: int, seconds: float, data: str | None = None) -> str:
+    """The report, in Markdown: of the visitors, and then of a class whose runs learn from the text `data`."""
+    visit = report(measure(visitors, seconds, HABITS, calls=CALLS))
+    return "\n\n".join((machine(), visit, lesson.run(data)))
 
 
 def report(outcome: Outcome) -> str:

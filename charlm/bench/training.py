@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
 from charlm.bench import steps
-from charlm.bench.report import alternate, machine, ratio, table
+from charlm.bench.report import machine, table
 from charlm.corpus import Corpus, load_corpus
-from charlm.engine.sampling import SamplingOptions
+from charlm.engine.sampling import stream
 from charlm.errors import CharlmError
+from charlm.service import turns
 from charlm.service.models import ModelService
 from charlm.tokenizer import CharTokenizer
 from charlm.training import presets
 from charlm.training.evaluation import evaluate
 from charlm.training.trainer import Trainer
+from charlm.ui.attention import numbers as attention
 
 RECIPE = (
     "train.py config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=20 "
@@ -37,8 +40,18 @@ RECIPE_LOSS = 1.88
 SHOWN_POINTS = 8
 WAIT_POLICY = "OMP_WAIT_POLICY"
 """The variable that says what OpenMP's threads do while they wait."""
-TEXTS = 5
-"""How many a visitor writes beside a run."""
+WAYS = {
+    "two threads that sleep while they wait": ("PASSIVE", 2),
+    "two threads that spin": ("ACTIVE", 2),
+    "one thread": ("PASSIVE", 1),
+}
+"""With which threads a run may learn: how they wait, and how many there are."""
+TEXTS, CHARS = 3, 2000
+"""How many texts a visitor writes beside a run, and how long they are."""
+SECONDS_ALONE = 5.0
+"""For how long a run is watched that nobody disturbs."""
+PROMPT = "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak."
+"""What the view shows."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,7 @@ def run(nanogpt: Path | None = None, rounds: int = 3, data: str | None = None) -
         parts.append(curve_table("small", learn("small", corpus)))
     parts.append(curve_table("bigram", learn("bigram", corpus)))
     parts += [steps.report(preset, corpus) for preset in ("small", "gpt")]
-    parts.append(disturbance(corpus, rounds))  # last, because the app sets PyTorch to one thread
+    parts.append(disturbance(data, rounds))
     return "\n\n".join(parts)
 
 
@@ -140,46 +153,74 @@ def nanogpt_seconds(nanogpt: Path, corpus: Corpus) -> float:
     return time.perf_counter() - began
 
 
-def disturbance(corpus: Corpus, rounds: int) -> str:
-    """How fast a visitor's text is written with and without somebody's training run beside it, and how fast
-    the run learns meanwhile; also if its threads spin while they wait, instead of sleeping."""
+def disturbance(data: str | None, rounds: int) -> str:
+    """How fast a visitor's texts and a view come with and without somebody's training run beside them, and
+    how fast the run learns meanwhile: as it is here, with threads that spin, and with one thread."""
+    measured: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    for _ in range(rounds):
+        for way, (policy, threads) in WAYS.items():
+            measured[way].append(_beside(policy, threads, data))
+    rows = []
+    for way, rounds_of_it in measured.items():
+        ratio = median(m["text beside"] / m["text alone"] for m in rounds_of_it)
+        m = {key: median(m[key] for m in rounds_of_it) for key in rounds_of_it[0]}
+        views = f"{1000 * m['view alone']:.0f} and {1000 * m['view beside']:.0f}"
+        steps = f"{m['learning alone']:.1f} and {m['learning beside']:.1f}"
+        rows.append(
+            (way, f"{m['text alone']:,.0f} and {m['text beside']:,.0f}", f"{ratio:.2f}", views, steps)
+        )
+    header = ("a run of `small` with", "characters/s alone and beside it", "ratio")
+    return table((*header, "an attention view, ms", "steps/s alone and beside a writer"), rows)
+
+
+def _beside(policy: str, threads: int, data: str | None) -> dict[str, float]:
+    """What `measure_beside` tells in a process of its own, whose runs inherit how threads wait."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"from {__name__} import measure_beside; measure_beside({threads}, {data!r})"],
+        env=os.environ | {WAIT_POLICY: policy},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def measure_beside(threads: int, data: str | None) -> None:
+    """Prints, as JSON: the characters per second of a visitor who writes, the seconds until a view is there,
+    and the steps per second of a run of `small` with so many `threads`, each alone and beside the others."""
+    turns.CORES = threads
     service = ModelService()
-    runs = service.runs
     visitor = service.visitors.welcome("127.0.0.1")
+    model, text = service.get("gpt"), load_corpus(data).text
 
     def speed() -> float:
         start = time.perf_counter()
-        n = len(list(service.stream("gpt", "", SamplingOptions(1000, seed=1))))
+        n = len(list(stream(model, max_new_chars=CHARS, seed=1)))
         return n / (time.perf_counter() - start)
 
-    learned: dict[str, list[float]] = {"ACTIVE": [], "PASSIVE": []}
+    def view() -> float:
+        start = time.perf_counter()
+        service.compute(attention.explain, model, PROMPT)
+        return time.perf_counter() - start
 
-    def beside_training(policy: str) -> float:
-        os.environ[WAIT_POLICY] = policy
-        run = runs.start(visitor, "bench", "small", {}, seconds=600, text=corpus.text)
-        del os.environ[WAIT_POLICY]
-        while run.active and run.progress["step"] < 3:
-            time.sleep(0.1)
-        before = run.progress
-        value = median(speed() for _ in range(TEXTS))
-        after = run.progress
-        learned[policy].append((after["step"] - before["step"]) / (after["seconds"] - before["seconds"]))
-        runs.stop(visitor)
-        while run.active:
-            time.sleep(0.1)
-        return value
+    speed()
+    told = {
+        "text alone": median(speed() for _ in range(TEXTS)),
+        "view alone": median(view() for _ in range(TEXTS)),
+    }
+    run = service.runs.start(visitor, "bench", "small", {}, seconds=600, text=text)
+    while run.active and run.progress["step"] < 3:
+        time.sleep(0.1)
 
-    ways = {policy: partial(beside_training, policy) for policy in learned}
-    speeds = alternate({"alone": speed, **ways}, rounds)
+    def learned(work: Callable[[], object]) -> float:
+        steps, start = run.progress["step"], time.perf_counter()
+        work()
+        return (run.progress["step"] - steps) / (time.perf_counter() - start)
+
+    told["learning alone"] = learned(lambda: time.sleep(SECONDS_ALONE))
+    told["learning beside"] = learned(
+        lambda: told.update({"text beside": median(speed() for _ in range(TEXTS))})
+    )
+    told["view beside"] = median(view() for _ in range(TEXTS))
     service.close()
-    rows = [("alone", f"{median(speeds['alone']):,.0f}", "1.00", "")]
-    rows += [
-        (
-            f"beside a run of `small` whose threads {how}",
-            f"{median(speeds[policy]):,.0f}",
-            f"{ratio(speeds, policy, 'alone'):.2f}",
-            f"{median(learned[policy]):.1f}",
-        )
-        for policy, how in (("ACTIVE", "spin while they wait"), ("PASSIVE", "sleep, as here"))
-    ]
-    return table(("one visitor writes with `gpt`", "characters/s", "ratio", "steps/s of the run"), rows)
+    print(json.dumps(told))

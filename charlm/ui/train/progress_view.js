@@ -21,7 +21,8 @@ const DOING = {
 };
 
 function numbers({ state, step, done, stopping, chars_per_second, begins, ends, others }) {
-  if (state === "queued") return ` It begins in about ${about(begins)}, and ends about ${about(ends - begins)} later.`;
+  if (state === "queued")
+    return ` It begins in about ${about(begins)}, and ends about ${about(ends - begins)} later.`;
   if (state !== "running" || !step) return "";
   const rest = `about ${about(ends)} left`;
   if (done >= 1 || stopping) return ` ${rest}.`;
