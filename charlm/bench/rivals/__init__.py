@@ -1,8 +1,8 @@
 """What people would pick instead to write with a GPT of this shape, where it is installed: nothing of it is
 needed otherwise, so each is imported late.
 
-None attends exactly as charlm does, and none is asked to do more: the sizes are the same, and on average
-each new character looks back at as many.
+All have the sizes of charlm's model, and on average a new character looks back at a whole context; in which
+parts they differ is said with each.
 """
 
 from __future__ import annotations
