@@ -46,8 +46,8 @@ def bench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.thorough
 def test_generation(bench):
     rows = bench("generation", "--rounds", 1)
-    speeds = [rows[way] for way in ("charlm.stream", "plain KV cache", "the lecture's loop", "the bound")]
-    speeds += [rows["one visitor"], rows["32 visitors together"]]
+    speeds = [rows[way] for way in ("charlm.stream", "plain KV cache", "the lecture's loop", "the estimate")]
+    speeds += [rows["charlm"], rows["one visitor"], rows["32 visitors together"]]
     assert all(float(row[0].replace(",", "")) > 0 for row in speeds)
     assert float(rows["ratio"][0]) > 0
 

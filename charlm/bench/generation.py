@@ -1,11 +1,10 @@
-"""How fast the GPT writes: against the lecture's loop, a plain cache and the memory; one and many."""
+"""How fast the GPT writes: against the lecture's loop, a plain cache and other libraries; one and many."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean, median
 from typing import Any, cast
 
@@ -15,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from charlm import checkpoints
-from charlm.bench.report import alternate, machine, ratio, table
+from charlm.bench import rivals
+from charlm.bench.report import alternate, machine, ratio, seconds, speed, table
 from charlm.engine.decoding import runner_for
-from charlm.engine.sampling import SamplingOptions, prompt_ids, stream
+from charlm.engine.sampling import Sampler, SamplingOptions, Step, prompt_ids, stream
 from charlm.models import GPT
 from charlm.models.rotary import angles
 from charlm.service.batching import Batcher
@@ -30,33 +30,62 @@ CHARS_EACH = 500
 def run(rounds: int = 5) -> str:
     """The report, in Markdown."""
     model = cast(GPT, checkpoints.load("gpt"))
-    return "\n\n".join((machine(), one_stream(model, rounds), many_streams(Batcher(), model, rounds)))
+    service = many_streams(Batcher(), model, rounds)
+    return "\n\n".join((machine(), one_stream(model, rounds), together(model, rounds), service))
 
 
 def one_stream(model: GPT, rounds: int) -> str:
     """`charlm.stream` at full context beside the other ways to do the same."""
     T = model.config.block_size
-    prompt = (PROMPT * math.ceil(T / len(PROMPT)))[-T:]
+    prompt = _full_context(model)
     idx = torch.tensor([model.tokenizer.encode(prompt)])
-    ways: dict[str, Callable[[], float]] = {
-        "charlm.stream": lambda: _speed(stream(model, prompt, max_new_chars=T + 1, seed=1), T),
-        "plain KV cache": lambda: _speed(plain_cache(model, idx), T),
-        "the lecture's loop": lambda: _speed(lecture_loop(model, idx), 20),
-    }
+    others, left_out = rivals.ways(model, 1)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    ways["the bound"] = lambda: memory_bandwidth(weights) / weights
+    ways: rivals.Ways = {
+        "charlm.stream": lambda: speed(stream(model, prompt, max_new_chars=T + 1, seed=1), T),
+        "plain KV cache": lambda: speed(plain_cache(model, idx), T),
+        "the lecture's loop": lambda: speed(lecture_loop(model, idx), 20),
+        **others,
+        "the estimate": lambda: memory_bandwidth(weights) / weights,
+    }
     speeds = alternate(ways, rounds)
+    bandwidth = median(speeds["the estimate"]) * weights
+    note = (
+        f"The estimate: {weights / 1e6:.1f} MB of single-precision weights, read once for each character at "
+        f"the {bandwidth / 1e9:.0f} GB/s at which as many bytes were read again and again in this run (from "
+        "the caches, as far as they fit)."
+    )
+    return "\n\n".join((_comparison("one stream, full context", speeds), *left_out, note))
+
+
+def together(model: GPT, rounds: int) -> str:
+    """`VISITORS` texts written at once, at full context, beside the other ways to do the same."""
+    n = rivals.steps(model, VISITORS)
+    idx = torch.tensor([model.tokenizer.encode(_full_context(model))] * VISITORS)
+    others, left_out = rivals.ways(model, VISITORS)
+    writing = batch(model, idx)
+    ways: rivals.Ways = {
+        "charlm": lambda: speed(writing, n, VISITORS),
+        "plain KV cache": lambda: speed(plain_cache(model, idx), n, VISITORS),
+        **others,
+    }
+    speeds = alternate(ways, rounds)
+    return "\n\n".join((_comparison(f"{VISITORS} streams, full context", speeds), *left_out))
+
+
+def _full_context(model: GPT) -> str:
+    T = model.config.block_size
+    return (PROMPT * math.ceil(T / len(PROMPT)))[-T:]
+
+
+def _comparison(what: str, speeds: Mapping[str, Sequence[float]]) -> str:
+    """A table of speeds, and how many times as fast the first of them is."""
+    ours = next(iter(speeds))
     rows = [
-        (name, f"{median(values):,.0f}", f"{ratio(speeds, 'charlm.stream', name):.2f}")
+        (name, f"{median(values):,.0f}", f"{ratio(speeds, ours, name):.2f}")
         for name, values in speeds.items()
     ]
-    note = (
-        f"The bound: {weights / 1e6:.1f} MB of weights, all read once for each character, at "
-        f"{median(speeds['the bound']) * weights / 1e9:.0f} GB/s, which this machine gives for as many "
-        "bytes read again and again (from its caches, as far as they fit)."
-    )
-    header = ("one stream, full context", "characters/s", "charlm.stream is … times as fast")
-    return f"{table(header, rows)}\n\n{note}"
+    return table((what, "characters/s", f"{ours} is … times as fast"), rows)
 
 
 def many_streams(batcher: Batcher, model: GPT, rounds: int) -> str:
@@ -81,23 +110,23 @@ def many_streams(batcher: Batcher, model: GPT, rounds: int) -> str:
         ("slowest of them, of the mean", f"{median(s for _, s in together[1:]):.2f}"),
         ("time to the first character, in steps beyond reading", f"{median(firsts[1:]):.2f}"),
     ]
-    return f"{table((f'{CHARS_EACH} characters each', 'characters/s'), rows)}\n\n{crowd_bound(model)}"
+    return f"{table((f'{CHARS_EACH} characters each', 'characters/s'), rows)}\n\n{crowd_estimate(model)}"
 
 
-def crowd_bound(model: GPT) -> str:
-    """What the machine allows many streams at full context: each multiplies all the weights with
-    numbers of its own, and reads keys and values of its own."""
+def crowd_estimate(model: GPT) -> str:
+    """What many streams at full context would make at the speeds of a large product and of memory: each
+    multiplies all the weights with numbers of its own, and reads keys and values of its own."""
     config = model.config
     products = 2 * sum(p.numel() for p in model.parameters() if p.ndim == 2)
     a = torch.ones(2048, 2048)
-    flops = 2 * 2048**3 / min(_seconds(lambda: a @ a) for _ in range(10))
+    flops = 2 * 2048**3 / min(seconds(lambda: a @ a) for _ in range(10))
     past = 4 * config.n_layer * 2 * config.block_size * config.n_embd
     bandwidth = memory_bandwidth(VISITORS * past)
-    together = 1 / (products / flops + past / bandwidth)
+    both = 1 / (products / flops + past / bandwidth)
     return (
-        f"The bound of many: {products / 1e6:.1f} MFLOP a character at {flops / 1e9:.0f} GFLOP/s, which a "
-        f"large single-precision matrix product reaches here, and {past / 1e6:.1f} MB of keys and values "
-        f"at {bandwidth / 1e9:.0f} GB/s: {together:,.0f} characters/s, however many write."
+        f"An estimate for many: {products / 1e6:.1f} MFLOP a character at the {flops / 1e9:.0f} GFLOP/s that "
+        f"a large single-precision matrix product reached in this run, then {past / 1e6:.1f} MB of keys and "
+        f"values at the {bandwidth / 1e9:.0f} GB/s at which as many were read, make {both:,.0f} characters/s."
     )
 
 
@@ -138,7 +167,18 @@ def visitors(batcher: Batcher, model: GPT, n: int) -> tuple[float, float, float]
 
 def _reading_seconds(model: GPT, ids: list[int]) -> float:
     runner = runner_for(model)
-    return min(_seconds(lambda: runner.prefill(0, np.array(ids))) for _ in range(3))
+    return min(seconds(lambda: runner.prefill(0, np.array(ids))) for _ in range(3))
+
+
+def batch(model: GPT, idx: Tensor) -> Iterator[list[Step]]:
+    """The engine's steps, without the service: a character for each of the texts idx (B, T)."""
+    runner = runner_for(model, len(idx))
+    sampler = Sampler([SamplingOptions()] * len(idx), [np.random.default_rng(i) for i in range(len(idx))])
+    logits = np.stack([runner.prefill(slot, ids) for slot, ids in enumerate(idx.numpy())])
+    while True:
+        drawn, steps = sampler.draw(model.tokenizer, logits)
+        yield steps
+        logits = runner.step(drawn)
 
 
 def lecture_loop(model: GPT, idx: Tensor) -> Iterator[int]:
@@ -151,8 +191,9 @@ def lecture_loop(model: GPT, idx: Tensor) -> Iterator[int]:
         yield int(drawn)
 
 
-def plain_cache(model: GPT, idx: Tensor) -> Iterator[int]:
-    """The model's own layers with the usual cache: keys and values are appended, the oldest dropped."""
+def plain_cache(model: GPT, idx: Tensor) -> Iterator[Tensor]:
+    """The model's own layers with the usual cache, for texts idx (B, T): keys and values are appended, the
+    oldest dropped."""
     config = model.config
     T = config.block_size
     past: dict[int, tuple[Tensor, Tensor]] = {}
@@ -170,28 +211,15 @@ def plain_cache(model: GPT, idx: Tensor) -> Iterator[int]:
                     v = torch.cat((past[i][1], v), dim=2)[:, :, -T:]
                 past[i] = k, v
                 heads = F.scaled_dot_product_attention(q, k, v, is_causal=n > 1)
-                x = x + block.projection(heads.transpose(1, 2).reshape(1, n, -1))
+                x = x + block.projection(heads.transpose(1, 2).flatten(2))
                 x = x + block.mlp(block.norm(x))
             start += n
             idx = torch.multinomial(model.unembed(x)[:, -1].softmax(dim=-1), num_samples=1)
-        yield int(idx)
+        yield idx
 
 
 def memory_bandwidth(size: int) -> float:
     """Bytes per second at which `size` bytes are read again and again: the best of several passes."""
     buffer = torch.ones(size // 4)
     buffer.sum()
-    return size / min(_seconds(buffer.sum) for _ in range(10))
-
-
-def _speed(characters: Iterator[object], n: int) -> float:
-    """Items per second, the first, for which a prompt is read, not counted."""
-    next(characters)
-    seconds = _seconds(lambda: list(islice(characters, n)))
-    return n / seconds
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    return size / min(seconds(buffer.sum) for _ in range(10))

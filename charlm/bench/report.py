@@ -1,10 +1,12 @@
-"""Tables of medians, and the machine they were measured on."""
+"""Speeds, tables of their medians, and the machine they were measured on."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
@@ -33,6 +35,20 @@ def alternate(runs: Mapping[str, Callable[[], float]], rounds: int) -> dict[str,
             if i > 0:
                 results[name].append(value)
     return results
+
+
+def speed(steps: Iterator[object], n: int, streams: int = 1) -> float:
+    """Characters per second in `n` steps, each of which writes one character of each of `streams` texts; the
+    first step, for which a prompt may be read, is not counted."""
+    next(steps)
+    return streams * n / seconds(lambda: list(islice(steps, n)))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long `work` takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def ratio(results: Mapping[str, Sequence[float]], a: str, b: str) -> float:
