@@ -38,12 +38,11 @@ RECIPE = (
 RECIPE_LOSS = 1.88
 """The validation loss that nanoGPT's README states for it."""
 SHOWN_POINTS = 8
-WAIT_POLICY = "OMP_WAIT_POLICY"
-"""The variable that says what OpenMP's threads do while they wait."""
-WAYS = {
-    "two threads that sleep while they wait": ("PASSIVE", 2),
-    "two threads that spin": ("ACTIVE", 2),
-    "one thread": ("PASSIVE", 1),
+WAYS: dict[str, tuple[dict[str, str], int]] = {
+    "two threads that sleep soon while they wait, as here": ({}, 2),
+    "two threads that sleep at once": ({"GOMP_SPINCOUNT": "0"}, 2),
+    "two threads that never sleep": ({"GOMP_SPINCOUNT": "infinite"}, 2),
+    "one thread": ({}, 1),
 }
 """With which threads a run may learn: how they wait, and how many there are."""
 TEXTS, CHARS = 3, 2000
@@ -158,8 +157,8 @@ def disturbance(data: str | None, rounds: int) -> str:
     how fast the run learns meanwhile: as it is here, with threads that spin, and with one thread."""
     measured: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for _ in range(rounds):
-        for way, (policy, threads) in WAYS.items():
-            measured[way].append(_beside(policy, threads, data))
+        for way, (waiting, threads) in WAYS.items():
+            measured[way].append(_beside(waiting, threads, data))
     rows = []
     for way, rounds_of_it in measured.items():
         ratio = median(m["text beside"] / m["text alone"] for m in rounds_of_it)
@@ -173,11 +172,11 @@ def disturbance(data: str | None, rounds: int) -> str:
     return table((*header, "an attention view, ms", "steps/s alone and beside a writer"), rows)
 
 
-def _beside(policy: str, threads: int, data: str | None) -> dict[str, float]:
+def _beside(waiting: dict[str, str], threads: int, data: str | None) -> dict[str, float]:
     """What `measure_beside` tells in a process of its own, whose runs inherit how threads wait."""
     done = subprocess.run(
         [sys.executable, "-c", f"from {__name__} import measure_beside; measure_beside({threads}, {data!r})"],
-        env=os.environ | {WAIT_POLICY: policy},
+        env=os.environ | waiting,
         stdout=subprocess.PIPE,
         text=True,
         check=True,
