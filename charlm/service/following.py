@@ -40,9 +40,9 @@ if FORKED:
 
 
 def prepare_environment() -> None:
-    """Has the processes of runs find charlm, and their threads sleep soon when they wait for each other (GNU's
-    OpenMP, which PyTorch has on Linux): if they spun, as they would by themselves, one that shares its core
-    with somebody who writes would hold up the step and hardly ever get on."""
+    """Has the processes of runs find charlm, and their threads sleep soon when they wait for each other
+    (GNU's OpenMP, which PyTorch has on Linux): if they spun, as they would by themselves, one that shares its
+    core with somebody who writes would hold up the step and hardly ever get on."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
