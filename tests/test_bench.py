@@ -140,7 +140,7 @@ def test_training(bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, corpus
         training.nanogpt_seconds(tmp_path, corpus)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 def test_a_lesson(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, corpus: Corpus):
     text = tmp_path / "colours.txt"

@@ -158,6 +158,7 @@ input()
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform == "win32", reason="kills as POSIX does")
 def test_a_run_ends_when_the_app_is_killed():
     path = os.pathsep.join((str(Path(__file__).parent), *sys.path))

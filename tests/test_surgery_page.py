@@ -285,6 +285,7 @@ def test_it_writes_beside_the_original_and_a_link_brings_it_back(
     opened = page.context.new_page()
     opened.goto(link)
     expect(opened.locator("#written .pane strong")).to_have_text(titles)
+    opened.locator("#pace").select_option(label="as fast as it goes")
     expect(opened.locator("#written .pane").first.locator(".ch")).to_have_count(500)
     assert text_of_pane(opened.locator("#written .pane").first) == written(averaged, TEXT, 500)
     opened.close()

@@ -8,7 +8,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,14 +96,13 @@ def _let_go(run: Run) -> None:
     if not run.finished and not run.stopping:
         log.warning("A training process ended with %s: %s", run.process.exitcode, run.complaint)
     run.connection.close()
-    run.process.close()
+    run.process = None
 
 
 def end(run: Run) -> None:
     """Ends the process of a run at once, whatever it does."""
-    if run.process is not None:
-        with suppress(ValueError):  # It has ended and was let go.
-            run.process.kill()
+    if (process := run.process) is not None:
+        process.kill()
 
 
 def has_model(run: Run) -> bool:

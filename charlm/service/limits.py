@@ -74,8 +74,8 @@ MAX_RUNS = 12
 """How many runs of one visitor are kept: a new one replaces the oldest that has ended."""
 TURN_SECONDS = 2.0
 """For how long a run learns before it is another's turn."""
-SHORT_SECONDS = 10.0
-"""A run that has less left to learn does not wait for its turn: it ends soon."""
+SHORT_SECONDS = 30.0
+"""A run that has less left comes before the others, so that a small one among large ones ends soon."""
 MAX_RUNNING_RUNS = 40
 """How many runs share the machine in turns; more wait in line."""
 MAX_RUNNING_RUNS_A_CLIENT = 34

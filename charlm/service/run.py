@@ -51,7 +51,7 @@ class Run:
     baselines: dict[str, float] = field(default_factory=dict)
     id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     process: Any = None
-    """A `multiprocessing.Process`, once it has begun."""
+    """A `multiprocessing.Process`, from its beginning to its end."""
     connection: Any = None
     """To that process, a `multiprocessing.connection.Connection`."""
     computed: float = 0.0
