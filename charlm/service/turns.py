@@ -23,15 +23,16 @@ class Turn(NamedTuple):
 
 class Turns:
     """Gives turns to the runs: to as many at a time as there are processor cores, if there is memory for
-    their steps. Whoever has not learned yet, is to stop or has little left to learn comes first; the others
-    come in a round, and have one turn in three however many come first. Safe for any number of threads."""
+    their steps. Whoever has not learned yet comes first; then whoever is to stop or has little left to learn,
+    but for one turn in three; the others come in a round. Safe for any number of threads."""
 
     def __init__(self, places: int = CORES):
         self.places = places
-        self._first: deque[Run] = deque()
+        self._new: deque[Run] = deque()
+        self._short: deque[Run] = deque()
         self._round: deque[Run] = deque()
         self._in_a_row = 0
-        """How many of the last turns went to those who come first."""
+        """How many of the last turns went to those who have little left."""
         self._taking: dict[Run, float] = {}
         """Who has a turn, and since when, by `time.monotonic`."""
         self._lock = threading.Lock()
@@ -39,7 +40,7 @@ class Turns:
     def join(self, run: Run) -> None:
         """A run wants its first turn."""
         with self._lock:
-            self._first.append(run)
+            self._new.append(run)
             self._give()
 
     def next(self, run: Run) -> None:
@@ -47,24 +48,23 @@ class Turns:
         with self._lock:
             self._take_back(run)
             soon = run.stopping or seconds_left(run) < limits.SHORT_SECONDS
-            (self._first if soon else self._round).append(run)
+            (self._short if soon else self._round).append(run)
             self._give()
 
     def stop(self, run: Run) -> None:
         """Tells a run to come to its end, for which it soon has a turn."""
         with self._lock:
-            if run in self._taking or run in self._first:
+            if any(run in runs for runs in (self._taking, self._new, self._short, self._round)):
                 _tell(run, None)
-            elif run in self._round:
-                _tell(run, None)
+            if run in self._round:
                 self._round.remove(run)
-                self._first.append(run)
+                self._short.append(run)
                 self._give()
 
     def leave(self, run: Run) -> None:
         """A run wants no more turns."""
         with self._lock:
-            for queue in (self._first, self._round):
+            for queue in (self._new, self._short, self._round):
                 if run in queue:
                     queue.remove(run)
             self._take_back(run)
@@ -89,15 +89,18 @@ class Turns:
             needed = queue[0].step_bytes + sum(run.step_bytes for run in self._taking)
             if self._taking and needed > limits.MAX_STEP_BYTES:
                 return
-            self._in_a_row = self._in_a_row + 1 if queue is self._first else 0
+            if queue is not self._new:
+                self._in_a_row = self._in_a_row + 1 if queue is self._short else 0
             run = queue.popleft()
             self._taking[run] = time.monotonic()
-            sharing = len(self._taking) + len(self._first) + len(self._round)
+            sharing = len(self._taking) + len(self._new) + len(self._short) + len(self._round)
             _tell(run, Turn(limits.TURN_SECONDS, max(1, CORES // sharing)))
 
     def _queue(self) -> deque[Run]:
         """From which the next comes."""
-        return self._first if self._first and (self._in_a_row < 2 or not self._round) else self._round
+        if self._new:
+            return self._new
+        return self._short if self._short and (self._in_a_row < 2 or not self._round) else self._round
 
 
 def _tell(run: Run, message: Turn | None) -> None:
