@@ -127,15 +127,16 @@ def test_a_run_killed_between_the_two_files_of_a_checkpoint_keeps_the_one_before
         checkpoints.load(path)
 
 
-def test_a_run_ends_with_the_app(corpus: Corpus):
+def test_a_run_ends_with_the_app(corpus: Corpus, caplog: pytest.LogCaptureFixture):
     service = ModelService()
     ann = service.visitors.welcome("192.0.2.1")
     run = service.runs.start(ann, "one", "small", TINY, seconds=600, text=corpus.text)
     wait_for(lambda: run.process)
     pid = run.process.pid
     service.close()
-    wait_for(lambda: has_ended(pid))
+    wait_for(lambda: has_ended(pid) and run.process is None)
     assert not run.folder.exists()
+    assert not caplog.records
 
 
 def has_ended(pid: int) -> bool:

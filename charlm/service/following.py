@@ -127,7 +127,8 @@ def _take_the_latest(run: Run) -> None:
             shutil.rmtree(folder, ignore_errors=True)
             continue
         if learned:
-            folder.rename(run.model)
+            if folder != run.model:
+                folder.rename(run.model)
             return
 
 

@@ -203,7 +203,7 @@ class TrainingRuns:
         with self._lock:
             active = [run for run in self._runs if run.active]
             for run in active:
-                run.stopping = True
+                run.removed = run.stopping = True
                 run.state = "stopped"
         for run in active:
             following.end(run)
