@@ -54,12 +54,12 @@ def is_told(page: Page, name: str) -> None:
     expect(page.locator('#train-ladder [aria-selected="true"]')).to_have_attribute("data-rung", name)
 
 
-def test_each_rung_is_a_step_as_high_as_its_loss_and_told_when_reached(page: Page):
-    tops = page.locator("#train-ladder .tread").evaluate_all(
-        "all => all.map((tread) => tread.getBoundingClientRect().top)"
+def test_each_rung_is_a_step_as_long_as_its_loss_and_told_when_reached(page: Page):
+    ends = page.locator("#train-ladder .tread").evaluate_all(
+        "all => all.map((tread) => tread.getBoundingClientRect().right)"
     )
-    by_loss = sorted(range(len(RUNGS)), key=lambda i: -RUNGS[i]["loss"])
-    assert [tops[i] for i in by_loss] == sorted(tops)
+    by_loss = sorted(range(len(RUNGS)), key=lambda i: RUNGS[i]["loss"])
+    assert [ends[i] for i in by_loss] == sorted(ends)
     is_told(page, "bigram")
     last = RUNGS[-1]["name"]
     rung(page, last).hover()
