@@ -48,6 +48,10 @@ class Lesson:
     def waiting(self, kind: str) -> Iterator[None]:
         began = time.perf_counter()
         yield
+        self.note(kind, began)
+
+    def note(self, kind: str, began: float) -> None:
+        """What was waited for since `began`, by `time.perf_counter`, is there."""
         self.waits.setdefault(kind, []).append(time.perf_counter() - began)
 
 
@@ -131,7 +135,7 @@ class _Pupil(threading.Thread):
             for line in answer.iter_lines():
                 pieces += line.startswith("g")
                 if pieces == 1 and line.startswith("g"):
-                    self.lesson.waits.setdefault(WRITING, []).append(time.perf_counter() - began)
+                    self.lesson.note(WRITING, began)
                 if line == "end" or pieces >= at_most:
                     return
         raise RuntimeError("a text ended early")
@@ -162,9 +166,9 @@ class _Pupil(threading.Thread):
                 step = event["step"]
                 if first and event["sample"]:
                     first = False
-                    self.lesson.waits.setdefault(LOSS, []).append(time.perf_counter() - began)
+                    self.lesson.note(LOSS, began)
                 if event["state"] == "done" and self.preset != USUAL[0]:
-                    self.lesson.waits.setdefault(QUICK_END, []).append(time.perf_counter() - began)
+                    self.lesson.note(QUICK_END, began)
                 if event["state"] == "failed":
                     self.lesson.errors.append(event["error"])
                 if time.perf_counter() > self.end + first * PATIENCE_SECONDS:

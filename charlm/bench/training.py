@@ -17,7 +17,7 @@ from statistics import median
 import numpy as np
 
 from charlm.bench import steps
-from charlm.bench.report import machine, table
+from charlm.bench.report import machine, seconds, table
 from charlm.corpus import Corpus, load_corpus
 from charlm.engine.sampling import stream
 from charlm.errors import CharlmError
@@ -193,14 +193,10 @@ def measure_beside(threads: int, data: str | None) -> None:
     model, text = service.get("gpt"), load_corpus(data).text
 
     def speed() -> float:
-        start = time.perf_counter()
-        n = len(list(stream(model, max_new_chars=CHARS, seed=1)))
-        return n / (time.perf_counter() - start)
+        return CHARS / seconds(lambda: list(stream(model, max_new_chars=CHARS, seed=1)))
 
     def view() -> float:
-        start = time.perf_counter()
-        service.compute(attention.explain, model, PROMPT)
-        return time.perf_counter() - start
+        return seconds(lambda: service.compute(attention.explain, model, PROMPT))
 
     speed()
     told = {
