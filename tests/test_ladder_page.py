@@ -92,6 +92,21 @@ def test_a_rung_writes_on_the_generate_tab(page: Page):
     expect(page.locator("#written")).to_contain_text("Ladder 2: One head")
 
 
+def test_the_sentence_that_lies_over_the_steps_leaves_the_pointer_to_them(page: Page):
+    page.set_viewport_size(PHONE)
+    said = page.locator("#train-ladder .say")
+    page.locator("#train-ladder h2").evaluate("(title) => title.scrollIntoView()")
+    top = said.bounding_box()["y"]
+    covered = page.locator("#train-ladder .rung").evaluate_all(
+        """(rungs, top) => rungs.map((rung) => [rung.dataset.rung, rung.getBoundingClientRect()])
+            .find(([, { bottom }]) => bottom > top + 10)""",
+        top,
+    )
+    name, box = covered
+    page.mouse.move(box["x"] + 20, max(box["y"], top) + 5)
+    expect(said).to_contain_text(BY_NAME[name]["title"])
+
+
 @needs_axe
 def test_a_phone_shows_the_steps_one_below_the_other(page: Page):
     page.set_viewport_size(PHONE)

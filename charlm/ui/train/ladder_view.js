@@ -1,10 +1,8 @@
-// The ladder: a step down for each rung, as deep as its loss is lower, and what is known of the one chosen.
+// The ladder: a step for each rung, as long as its loss is high, and what is known of the one chosen.
 const { el, svg, count, duration, walk, copy } = window.charlm;
 const root = element.querySelector(".ladder_view");
 const CURVE = { width: 340, height: 170, left: 36, right: 8, top: 10, bottom: 22 };
-const FLOOR = 0.26; // How high the lowest step is, of the whole height,
-const HEAD = 0.98; // and the highest.
-const STEP_WIDTH = 76; // The least that the words of a step need; with less, the steps stand one below the other.
+const [SHORTEST, LONGEST] = [0.67, 0.99]; // The steps of the least and the highest loss, of the whole width.
 
 const rungs = props.value.rungs;
 const losses = rungs.flatMap(({ loss, lecture }) => (lecture === null ? [loss] : [loss, lecture]));
@@ -12,8 +10,8 @@ const [least, most] = [Math.min(...losses), Math.max(...losses)];
 let chosen = rungs.length - 1; // The rung that was clicked or reached by a key: the top one, until one is.
 let told = null; // And the one that is told.
 
-const stairs = el("div", {
-  class: "stairs",
+const ladder = el("div", {
+  class: "ladder",
   role: "listbox",
   "aria-label": "The rungs, from the lowest up: loss, spread, change from the rung below",
 });
@@ -30,7 +28,7 @@ const copying = el("button", { type: "button", text: "Copy the command", onclick
 const curve = el("div", { class: "small-curve" });
 const sample = el("pre", { class: "page", translate: "no", tabindex: 0, role: "region" });
 
-const share = (loss) => FLOOR + ((HEAD - FLOOR) * (loss - least)) / (most - least || 1);
+const share = (loss) => SHORTEST + ((LONGEST - SHORTEST) * (loss - least)) / (most - least || 1);
 const nats = (loss) => loss.toFixed(3);
 const spreadOf = ({ spread }) => (spread === null ? "one training" : `± ${nats(spread)}`);
 
@@ -128,7 +126,7 @@ function tell(i) {
   sample.setAttribute("aria-label", `What ${rung.title} writes`);
   train.hidden = !rung.trainable;
   play.hidden = !rung.playable;
-  for (const [j, node] of [...stairs.children].entries()) node.setAttribute("aria-selected", i === j);
+  for (const [j, node] of [...ladder.children].entries()) node.setAttribute("aria-selected", i === j);
 }
 
 function choose(i) {
@@ -169,11 +167,11 @@ function legend() {
 }
 
 function draw() {
-  stairs.replaceChildren(...rungs.map(step));
+  ladder.replaceChildren(...rungs.map(step));
   root.replaceChildren(
     el("h2", { text: "The ladder" }),
     el("p", { class: "hint", text: props.value.summary }),
-    stairs,
+    ladder,
     legend(),
     say,
     el(
@@ -186,17 +184,14 @@ function draw() {
   );
 }
 
-const walked = walk(stairs, ".rung", (_, i) => tell(i));
+const walked = walk(ladder, ".rung", (_, i) => tell(i));
 for (const event of ["focusin", "click"])
-  stairs.addEventListener(event, ({ target }) => {
+  ladder.addEventListener(event, ({ target }) => {
     const node = target.closest(".rung");
-    if (node) choose([...stairs.children].indexOf(node));
+    if (node) choose([...ladder.children].indexOf(node));
   });
-stairs.addEventListener("pointerleave", () => tell(chosen));
+ladder.addEventListener("pointerleave", () => tell(chosen));
 if (rungs.length) {
   draw();
   choose(chosen);
-  new ResizeObserver(() =>
-    root.classList.toggle("upright", root.clientWidth < rungs.length * STEP_WIDTH),
-  ).observe(root);
 }
