@@ -228,6 +228,14 @@ def _ladder_options(sub: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="where to keep what comes of it, and go on from what is there; default: where charlm's are",
     )
+    sub.add_argument(
+        "--gpts",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="FOLDER",
+        help="GPTs trained with other seeds than charlm's own, to take in as the top rung",
+    )
 
 
 def _deploy_options(sub: argparse.ArgumentParser) -> None:
@@ -414,7 +422,7 @@ def _ladder(args: argparse.Namespace) -> None:
             flush=True,
         )
 
-    entries = ladder.climb(load_corpus(args.data), ladder.SEEDS, args.out, tell)
+    entries = ladder.climb(load_corpus(args.data), ladder.SEEDS, args.out, tell, args.gpts)
     print(json.dumps([asdict(entry) for entry in entries]) if args.json else ladder.table(entries))
 
 

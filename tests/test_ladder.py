@@ -18,21 +18,24 @@ import pytest
 
 from charlm import checkpoints, cli
 from charlm.corpus import Corpus
+from charlm.errors import CharlmError
 from charlm.service.models import ModelService
+from charlm.tokenizer import CharTokenizer
 from charlm.training import ladder, presets
 from charlm.training.evaluation import evaluate
 from charlm.training.ladder import Climb, Entry, load_ladder
 from charlm.training.rungs import RUNGS
+from charlm.training.trainer import Trainer
 from charlm.ui.train import ladder as shown
 
 CLIMBED = ("bigram", "mlp")
 
 
-def shorten(monkeypatch: pytest.MonkeyPatch, name: str, steps: int) -> None:
+def shorten(monkeypatch: pytest.MonkeyPatch, name: str, steps: int, **sizes: int) -> None:
     preset = presets.PRESETS[name]
     options = replace(preset.options, steps=steps, eval_interval=1, batch_size=2)
-    sizes = preset.sizes | {"block_size": 8}
-    monkeypatch.setitem(presets.PRESETS, name, replace(preset, options=options, sizes=sizes))
+    smaller = preset.sizes | {"block_size": 8} | sizes
+    monkeypatch.setitem(presets.PRESETS, name, replace(preset, options=options, sizes=smaller))
 
 
 @pytest.fixture
@@ -44,10 +47,12 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
         shorten(monkeypatch, name, 2)
 
 
-def climb(corpus: Corpus, folder: Path) -> list[tuple[str, int, int]]:
+def climb(corpus: Corpus, folder: Path, *tops: Path) -> list[tuple[str, int, int]]:
     """What was trained, in order: the rung, the seed, and how many were left."""
     told: list[tuple[str, int, int]] = []
-    ladder.climb(corpus, (1, 2), folder, lambda left, name, trained: told.append((name, trained.seed, left)))
+    ladder.climb(
+        corpus, (1, 2), folder, lambda left, name, trained: told.append((name, trained.seed, left)), tops
+    )
     return told
 
 
@@ -69,6 +74,30 @@ def test_every_rung_is_trained_with_every_seed_and_measured_on_the_whole_split(
         assert len(first.sample) == 200 and first.sample != second.sample
         assert entry.mean == pytest.approx((first.val_loss + second.val_loss) / 2)
         assert entry.spread == pytest.approx(abs(first.val_loss - second.val_loss) / 2**0.5)
+
+
+def test_gpts_trained_elsewhere_with_other_seeds_are_the_top_rung(
+    short: None, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shorten(monkeypatch, "gpt", 2, n_layer=1, n_embd=32)
+    tokenizer = CharTokenizer.from_text(corpus.text)
+    for seed in (4, 3):
+        recipe = presets.recipe("gpt", {"seed": seed})
+        trainer = Trainer(recipe.model(tokenizer), corpus, recipe.options)
+        list(trainer.run())
+        checkpoints.save(trainer.average, trainer.record("…") | trainer.losses(), tmp_path / str(seed))
+    climb(corpus, tmp_path, tmp_path / "4")
+    climb(corpus, tmp_path, tmp_path / "3", tmp_path / "4")
+    top = load_ladder(tmp_path)[-1]
+    assert (top.name, [c.seed for c in top.climbs]) == ("gpt", [3, 4])
+    fourth = evaluate(checkpoints.load(tmp_path / "4"), corpus.split(tokenizer)[1])
+    assert top.climbs[1].val_loss == pytest.approx(fourth, abs=1e-4)
+    for other in ("bigram", "mlp"):
+        with pytest.raises(CharlmError, match="was not trained by the recipe of gpt"):
+            climb(corpus, tmp_path, tmp_path / other)
+    shorten(monkeypatch, "gpt", 3)
+    with pytest.raises(CharlmError, match="was not trained by the recipe of gpt"):
+        climb(corpus, tmp_path, tmp_path / "4")
 
 
 def test_what_is_there_is_not_trained_again(

@@ -23,6 +23,7 @@ from charlm import checkpoints
 from charlm.corpus import Corpus
 from charlm.engine.decoding import CORES
 from charlm.engine.sampling import stream
+from charlm.errors import CharlmError
 from charlm.files import write_atomically
 from charlm.models import LanguageModel
 from charlm.tokenizer import CharTokenizer
@@ -35,7 +36,7 @@ FORMAT = "charlm ladder 1"
 FIRST, TOP = "bigram", "gpt"
 CLIMBED = (FIRST, *(rung.name for rung in RUNGS))
 """The rungs that `climb` trains, from the lowest up. Above them is `TOP`, which takes an hour, and is taken
-from its checkpoint."""
+from checkpoints."""
 SEEDS = (1337, 1338, 1339)
 MOST_BYTES = 300_000
 """Larger weights are not kept."""
@@ -137,19 +138,29 @@ def load_ladder(folder: Path | None = None) -> list[Entry]:
 
 
 def climb(
-    corpus: Corpus, seeds: Sequence[int], folder: Path, progress: Callable[[int, str, Climb], None]
+    corpus: Corpus,
+    seeds: Sequence[int],
+    folder: Path,
+    progress: Callable[[int, str, Climb], None],
+    tops: Sequence[Path] = (),
 ) -> list[Entry]:
     """Trains each rung with each of `seeds` on `corpus`, but for what `ladder.json` in `folder` has of the
     same recipe and the same text, and writes that file anew after each. Returns the ladder.
 
     Small models learn fastest with one thread, so as many are trained side by side as there are processor
-    cores, each in a process of its own. `progress` is told how many are left, and what came of a rung.
+    cores, each in a process of its own. `progress` is told how many are left, and what came of a rung. The
+    checkpoints in `tops` are taken in as the top rung, trained with other seeds than charlm's own.
 
-    Raises `CharlmError` for a text that is too short, or if nothing can be written.
+    Raises `CharlmError` for a text that is too short, for a checkpoint in `tops` that was trained otherwise
+    than the top rung, or if nothing can be written.
     """
     known = {e.name: e for e in load_ladder(folder) if _is_of(e, corpus)}
-    if top := _top(corpus):
-        known[TOP] = top
+    own = [TOP] if TOP in checkpoints.names() and _is_top(checkpoints.load(TOP), corpus) else []
+    for top in (*own, *tops):
+        model = checkpoints.load(top)
+        if not _is_top(model, corpus):
+            raise CharlmError(f"{top} was not trained by the recipe of {TOP} on this text.")
+        known[TOP] = _with(known.get(TOP), TOP, corpus, _climb_of(model, model.record))
     done = {(entry.name, climb.seed) for entry in known.values() for climb in entry.climbs}
     left = [(name, seed) for seed in seeds for name in CLIMBED if (name, seed) not in done]
     with _workers(len(left)) as workers:
@@ -210,7 +221,8 @@ def _train(name: str, seed: int, corpus: Corpus, folder: Path | None) -> Climb:
 
 def command_of(name: str) -> str:
     """What trains a rung."""
-    return f"python -m charlm train {name} --out checkpoints/{name}"
+    compiled = " --compile" if name == TOP else ""
+    return f"python -m charlm train {name}{compiled} --out checkpoints/{name}"
 
 
 def _climb_of(model: LanguageModel, record: dict[str, Any]) -> Climb:
@@ -230,24 +242,25 @@ def _climb_of(model: LanguageModel, record: dict[str, Any]) -> Climb:
 
 
 def _with(entry: Entry | None, name: str, corpus: Corpus, trained: Climb) -> Entry:
-    """`entry`, or a new one, with one more training."""
+    """`entry`, or a new one, with one more training, in the place of that with the same seed."""
     if entry is None:
         vocab_size = CharTokenizer.from_text(corpus.text).vocab_size
         parameters = replace(presets.recipe(name), vocab_size=vocab_size).parameter_count()
         entry = Entry(name, command_of(name), corpus.sha256, settings_of(name), parameters, [])
-    return replace(entry, climbs=sorted([*entry.climbs, trained], key=lambda climb: climb.seed))
+    climbs = {climb.seed: climb for climb in (*entry.climbs, trained)}
+    return replace(entry, climbs=[climbs[seed] for seed in sorted(climbs)])
 
 
-def _top(corpus: Corpus) -> Entry | None:
-    """The GPT that comes with charlm; None if it was trained on another text."""
-    if TOP not in checkpoints.names():
-        return None
-    model = checkpoints.load(TOP)
-    record = model.record
-    if record.get("data_sha256") != corpus.sha256:
-        return None
-    climbs = [_climb_of(model, record)]
-    return Entry(TOP, record["command"], corpus.sha256, settings_of(TOP), record["parameters"], climbs)
+def _is_top(model: LanguageModel, corpus: Corpus) -> bool:
+    """Whether it was trained by the recipe of `TOP`, with any seed, on this text."""
+    recipe = presets.recipe(TOP)
+    usual, options = asdict(recipe.options), model.record.get("options")
+    return (
+        model.config == replace(recipe.config, vocab_size=model.config.vocab_size)
+        and model.record.get("data_sha256") == corpus.sha256
+        and isinstance(options, dict)
+        and usual | options | {"seed": None} == usual | {"seed": None}
+    )
 
 
 def _write(known: dict[str, Entry], folder: Path) -> None:
