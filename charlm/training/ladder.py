@@ -11,7 +11,7 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -155,11 +155,7 @@ def climb(
     than the top rung, or if nothing can be written.
     """
     known = {e.name: e for e in load_ladder(folder) if _is_of(e, corpus)}
-    own = [TOP] if TOP in checkpoints.names() and _is_top(checkpoints.load(TOP), corpus) else []
-    for top in (*own, *tops):
-        model = checkpoints.load(top)
-        if not _is_top(model, corpus):
-            raise CharlmError(f"{top} was not trained by the recipe of {TOP} on this text.")
+    for model in _tops(corpus, tops):
         known[TOP] = _with(known.get(TOP), TOP, corpus, _climb_of(model, model.record))
     done = {(entry.name, climb.seed) for entry in known.values() for climb in entry.climbs}
     left = [(name, seed) for seed in seeds for name in CLIMBED if (name, seed) not in done]
@@ -249,6 +245,17 @@ def _with(entry: Entry | None, name: str, corpus: Corpus, trained: Climb) -> Ent
         entry = Entry(name, command_of(name), corpus.sha256, settings_of(name), parameters, [])
     climbs = {climb.seed: climb for climb in (*entry.climbs, trained)}
     return replace(entry, climbs=[climbs[seed] for seed in sorted(climbs)])
+
+
+def _tops(corpus: Corpus, folders: Sequence[Path]) -> Iterator[LanguageModel]:
+    """The GPT that comes with charlm, unless it was trained otherwise than `TOP`, and those in `folders`."""
+    if TOP in checkpoints.names() and _is_top(own := checkpoints.load(TOP), corpus):
+        yield own
+    for folder in folders:
+        model = checkpoints.load(folder)
+        if not _is_top(model, corpus):
+            raise CharlmError(f"{folder} was not trained by the recipe of {TOP} on this text.")
+        yield model
 
 
 def _is_top(model: LanguageModel, corpus: Corpus) -> bool:
