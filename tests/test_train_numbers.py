@@ -67,7 +67,7 @@ def test_a_forecast_counts_from_the_start_to_the_last_measured_loss():
     assert with_measuring["seconds"] - short["seconds"] == pytest.approx(
         estimate.measuring_seconds(recipe, 100_000)
     )
-    assert foresee(STEPS, 10, chars=10**9)["seconds"] == pytest.approx(
+    assert foresee(STEPS, 10, chars=10**10)["seconds"] == pytest.approx(
         short["seconds"] + 2 * limits.SECONDS_A_LOSS
     )
 

@@ -8,11 +8,11 @@ from itertools import pairwise
 from statistics import median
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.bench.report import table
 from charlm.corpus import Corpus
+from charlm.models.attention import SelfAttention
 from charlm.tokenizer import CharTokenizer
 from charlm.training import presets
 from charlm.training.cost import learning_operations
@@ -105,9 +105,14 @@ def attention_seconds(recipe: Recipe) -> float:
     dtype = torch.bfloat16 if has_fast_bfloat16(torch.device("cpu")) else torch.float32
     shape = (B, config.n_head, config.block_size, config.head_size)
     q, k, v = (torch.ones(shape, dtype=dtype, requires_grad=True) for _ in range(3))
-    return config.n_layer * _seconds(
-        lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True).sum().backward()
-    )
+    heads = SelfAttention(config.n_embd, config.n_head)
+
+    def attend() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            out = heads.weights(heads.compare(q, k)) @ v
+        return out.backward(torch.ones_like(out))
+
+    return config.n_layer * _seconds(attend)
 
 
 def peak_operations(dtype: torch.dtype) -> float:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.models.base import LanguageModel, check_length, check_sizes, cross_entropy
@@ -43,10 +42,14 @@ class SelfAttention(nn.Module):
         q, k, v = self.split_heads(x)
         return rotate(q, cos, sin).type_as(v), rotate(k, cos, sin).type_as(v), v
 
-    def scores(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """q·k/√d of each head, before mask and softmax. (B, T, C) → (B, n_head, T, T)."""
-        q, k, _ = self.queries_keys_values(x, cos, sin)
+    def compare(self, q: Tensor, k: Tensor) -> Tensor:
+        """q·k/√d of each query with each key: 2 × (…, T, head_size) → (…, T, T)."""
         return q @ k.transpose(-2, -1) * self.scale
+
+    def scores(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """What each head compares, before mask and softmax. (B, T, C) → (B, n_head, T, T)."""
+        q, k, _ = self.queries_keys_values(x, cos, sin)
+        return self.compare(q, k)
 
     def weights(self, scores: Tensor) -> Tensor:
         """Scores (…, T, T) after mask, if there is one, and softmax: each row sums to one."""
@@ -55,8 +58,9 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """x (B, T, C) → the heads' outputs side by side, (B, T, C)."""
         q, k, v = self.queries_keys_values(x, cos, sin)
-        # weights(scores) @ v, without keeping anything of shape (T, T).
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal, scale=self.scale)
+        # F.scaled_dot_product_attention is the same without keeping anything of shape (T, T), but learns more
+        # slowly on a CPU as long as T is small.
+        out = self.weights(self.compare(q, k)) @ v
         return out.transpose(1, 2).flatten(2)
 
 

@@ -33,11 +33,13 @@ def memory(recipe: Recipe) -> float:
     kept for each, and for each character what the layers leave for the way back and the logits.
 
     The factors are measured in float32: about 34 floats for each channel of a layer, 32 for each head, 4 for
-    each logit. Where bfloat16 is fast, it is a third less.
+    each logit, and one for each weight of attention, of which a layer on its way back has two more. Where
+    bfloat16 is fast, it is a third less.
     """
     n_layer, n_embd, n_head = (recipe.sizes.get(name, 0) for name in ("n_layer", "n_embd", "n_head"))
-    floats = n_layer * (34 * n_embd + 32 * n_head) + 4 * recipe.vocab_size
-    chars = recipe.config.block_size * recipe.options.batch_size
+    T = recipe.config.block_size
+    floats = n_layer * (34 * n_embd + 32 * n_head) + (n_layer + 2) * n_head * T + 4 * recipe.vocab_size
+    chars = T * recipe.options.batch_size
     return BYTES_A_PARAMETER * recipe.parameter_count() + 4 * floats * chars
 
 
