@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from statistics import median
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.bench.report import table
@@ -30,12 +32,13 @@ def report(preset: str, corpus: Corpus) -> str:
     trainer = Trainer(recipe.model(CharTokenizer.from_text(corpus.text)), corpus, recipe.options)
     stages = stage_seconds(trainer)
     step = sum(stages.values())
-    products, attention = product_seconds(trainer), attention_seconds(recipe)
+    products, (attention, one_call) = product_seconds(trainer), attention_seconds(recipe)
     rows = [(name, f"{1000 * s:.1f}", f"{s / step:.0%}") for name, s in stages.items()]
     rows += [
         ("the whole step", f"{1000 * step:.1f}", "100%"),
         ("its matrix products alone", f"{1000 * products:.1f}", f"{products / step:.0%}"),
         ("its attention alone", f"{1000 * attention:.1f}", f"{attention / step:.0%}"),
+        ("the same by F.scaled_dot_product_attention", f"{1000 * one_call:.1f}", f"{one_call / step:.0%}"),
     ]
     costs = table((f"a step of `{preset}`", "ms", "share"), rows)
     operations = learning_operations(recipe)
@@ -99,20 +102,29 @@ def _linear_seconds(rows: int, linear: nn.Linear, dtype: torch.dtype) -> float:
     return sum(map(_seconds, (lambda: x @ w.T, lambda: y @ w, lambda: y.T @ x)))
 
 
-def attention_seconds(recipe: Recipe) -> float:
-    """How long the heads of all layers take to look back in a step, forward and backward, by themselves."""
+def attention_seconds(recipe: Recipe) -> tuple[float, float]:
+    """How long the heads of all layers take to look back in a step, forward and backward, by themselves: as
+    the model writes it out, and by PyTorch's one call for it."""
     config, B = recipe.config, recipe.options.batch_size
-    dtype = torch.bfloat16 if has_fast_bfloat16(torch.device("cpu")) else torch.float32
+    bfloat16 = has_fast_bfloat16(torch.device("cpu"))
     shape = (B, config.n_head, config.block_size, config.head_size)
-    q, k, v = (torch.ones(shape, dtype=dtype, requires_grad=True) for _ in range(3))
+    dtype = torch.bfloat16 if bfloat16 else torch.float32
+    q, k, v = (torch.randn(shape, dtype=dtype, requires_grad=True) for _ in range(3))
     heads = SelfAttention(config.n_embd, config.n_head)
 
-    def attend() -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            out = heads.weights(heads.compare(q, k)) @ v
-        return out.backward(torch.ones_like(out))
+    def written_out() -> Tensor:
+        return heads.weights(heads.compare(q, k)) @ v
 
-    return config.n_layer * _seconds(attend)
+    def one_call() -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    def learn(attend: Callable[[], Tensor]) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            out = attend()
+        out.backward(torch.ones_like(out))
+
+    first, second = (_seconds(partial(learn, attend)) for attend in (written_out, one_call))
+    return config.n_layer * first, config.n_layer * second
 
 
 def peak_operations(dtype: torch.dtype) -> float:
@@ -121,7 +133,7 @@ def peak_operations(dtype: torch.dtype) -> float:
     return 2 * PEAK_SIZE**3 / _seconds(lambda: a @ a)
 
 
-def _seconds(run: Callable[[], Tensor | None]) -> float:
+def _seconds(run: Callable[[], object]) -> float:
     """The least of several runs."""
     times = []
     for _ in range(5):
