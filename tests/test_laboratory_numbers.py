@@ -92,12 +92,10 @@ def test_the_rate_follows_the_optimizer():
 def test_a_run_without_a_name_is_called_by_what_differs():
     changes = {"residual": False, "optimizer": "sgd", "learning_rate": 0.1}
     name = "small, without residual connections, with SGD"
-    assert comparison.default_name("small", changes, [], 60) == name
-    assert comparison.default_name("small", changes, [name], 60) == f"{name} (2)"
-    assert comparison.default_name("small", changes, [name, f"{name} (2)"], 60) == f"{name} (3)"
-    assert comparison.default_name("small", changes, [], 40) == "small, without residual connections, …"
-    assert comparison.default_name("small", changes, [], 20) == "small"
-    assert comparison.default_name("layernorm", {}, [], 60) == "rung 6"
+    assert comparison.default_name("small", changes, 60) == name
+    assert comparison.default_name("small", changes, 40) == "small, without residual connections, …"
+    assert comparison.default_name("small", changes, 20) == "small"
+    assert comparison.default_name("layernorm", {}, 60) == "rung 6"
 
 
 def test_what_differs_between_runs_is_said_of_each():

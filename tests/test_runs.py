@@ -271,6 +271,8 @@ def test_the_latest_runs_are_kept_and_any_can_be_removed(
     service.runs.stop(ann)
     third = start()
     assert service.runs.all_of(ann) == [second, third]
+    # A number tells runs of one name apart, as their kept steps are.
+    assert [run.name for run in (first, second, third)] == ["one", "one (2)", "one (3)"]
     assert not first.folder.exists()
     service.runs.remove(bob, second.id)
     assert second.folder.exists()

@@ -8,7 +8,6 @@ batcher's thread and the engine's pool. Whatever else takes its time is computed
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import secrets
@@ -35,6 +34,7 @@ from charlm.service import limits
 from charlm.service.batching import Batcher, Stream
 from charlm.service.heads import MeasuredHeads, excerpt_of
 from charlm.service.kept import folder_of, is_kept, kept_name
+from charlm.service.naming import told_apart
 from charlm.service.once import Once
 from charlm.service.operated import operated_name, split_name
 from charlm.service.run import Run
@@ -348,9 +348,7 @@ class ModelService:
                 removed += self._take_out([there])
             has_room = self._own_bytes() + size <= limits.MAX_OWN_BYTES
             if has_room:
-                title = _other_title(
-                    title, {m.info.title for m in self._own.values() if m.visitor == visitor}
-                )
+                title = told_apart(title, {m.info.title for m in self._own.values() if m.visitor == visitor})
                 self._own[name] = replace(own, info=replace(info, title=title))
         _remove(removed)
         if not has_room:
@@ -497,17 +495,6 @@ def _with_edits(info: ModelInfo, edits: str) -> ModelInfo | None:
         return None
     title = f"{info.title}, {surgery.title(parsed)}" if surgery.merge(parsed) else info.title
     return replace(info, title=title, description=f"{info.title}, changed: {edits}.", val_loss=None)
-
-
-def _other_title(title: str, taken: set[str]) -> str:
-    """`title`, with the first number from 2 on that tells it apart from those `taken`."""
-    numbered = title
-    for n in itertools.count(2):
-        if numbered not in taken:
-            break
-        mark = f" ({n})"
-        numbered = title[: limits.MAX_NAME_CHARS - len(mark)] + mark
-    return numbered
 
 
 def _copy(source: Path, target: Path) -> None:

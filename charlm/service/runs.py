@@ -17,6 +17,7 @@ from typing import Any
 from charlm.engine.decoding import CORES
 from charlm.errors import CharlmError
 from charlm.service import estimate, following, kept, limits, outlook
+from charlm.service.naming import told_apart
 from charlm.service.outlook import Outlook
 from charlm.service.run import TEXT, THIS, Run
 from charlm.service.turns import Turns
@@ -65,7 +66,8 @@ class TrainingRuns:
     ) -> Run:
         """Queues the training of `preset` with other `settings` (by the names of `presets.SIZES`,
         `parts.CHOICES` and `presets.OPTIONS`) on `text` (None: Tiny Shakespeare). `steps` and `seconds` go
-        before those among the settings; `guess` is what `Run.guess` says.
+        before those among the settings; `guess` is what `Run.guess` says. A number is added to a `name` that
+        another run of the visitor has.
 
         Raises `CharlmError` if the visitor is nobody or has a run already, the request is out of bounds, or
         the queue is full.
@@ -106,6 +108,7 @@ class TrainingRuns:
                 if places[self._client(run)] + 1 >= places[self._client(last)]:
                     raise CharlmError(CROWDED)
                 last.state, last.error = "failed", CROWDED
+            run.name = told_apart(run.name, {r.name for r in self._all_of(run.visitor)})
             run.number = 1 + max((r.number for r in self._all_of(run.visitor)), default=0)
             self._runs.append(run)
             ended = [run for run in self._all_of(run.visitor) if not run.active]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -194,13 +193,9 @@ def as_csv(run: Run) -> str:
     return file.getvalue()
 
 
-def default_name(preset: str, changes: dict[str, Any], taken: Sequence[str], most: int) -> str:
-    """What a run is called that has no name: its preset and what differs, in at most so many characters, and
-    not what is `taken`."""
-    phrases = [knobs.title_of(preset), *knobs.differences(preset, changes)]
-    marks = ("" if n == 1 else f" ({n})" for n in itertools.count(1))
-    names = (_as_many_as_fit(phrases, most - len(mark)) + mark for mark in marks)
-    return next(name for name in names if name not in taken)
+def default_name(preset: str, changes: dict[str, Any], most: int) -> str:
+    """What a run is called that has no name: its preset and what differs, in at most so many characters."""
+    return _as_many_as_fit([knobs.title_of(preset), *knobs.differences(preset, changes)], most)
 
 
 def _as_many_as_fit(phrases: Sequence[str], most: int) -> str:

@@ -8,6 +8,7 @@ import gradio as gr
 
 from charlm.errors import CharlmError
 from charlm.service.limits import MAX_NAME_CHARS
+from charlm.service.naming import told_apart
 from charlm.training import presets
 from charlm.ui.parts import SILENT_EVENT, Page, code, intro, notes_view
 from charlm.ui.theme import view
@@ -94,26 +95,19 @@ class TrainTab:
 
         def look() -> list[Any]:
             changes = knobs.read(base, values)
-            name_then = self._name(name, base, changes, visitor)
+            usual_name = comparison.default_name(base, changes, MAX_NAME_CHARS)
             chars = text_choice.chars_of(corpus, file)
-            forecast = numbers.forecast(name_then, base, unit, amount, changes, chars)
+            forecast = numbers.forecast(name or usual_name, base, unit, amount, changes, chars)
             told = forecast | {"set": comparison.described(base, changes)}
             button = f"Train for {numbers.amount_of(unit, amount or 0)}"
             lines = source.code(presets.recipe(base, changes))
-            placeholder = self._name("", base, changes, visitor)
+            placeholder = told_apart(usual_name, {run.name for run in runs})
             return [told, button, gr.update(placeholder=placeholder), guess, lines]
 
         try:
             return self.service.compute(look)
         except CharlmError as error:
             return [{"error": str(error)}, "Train", gr.skip(), guess, gr.skip()]
-
-    def _name(self, name: str, base: str, changes: dict[str, Any], visitor: str) -> str:
-        """What was typed, or else what says what is set."""
-        if name:
-            return name
-        taken = [run.name for run in self.service.runs.all_of(visitor)] if visitor else []
-        return comparison.default_name(base, changes, taken, MAX_NAME_CHARS)
 
     def _begin(self) -> None:
         controls = self.controls
@@ -144,10 +138,8 @@ class TrainTab:
             budget = numbers.budget(unit, amount)
             text, said = text_choice.text_of(corpus, file, pasted)
             changes = knobs.read(base, values)
-            name_then = self._name(name, base, changes, visitor)
-            self.service.runs.start(
-                visitor, name_then, base, changes, text=text, guess=guess or None, **budget
-            )
+            called = name or comparison.default_name(base, changes, MAX_NAME_CHARS)
+            self.service.runs.start(visitor, called, base, changes, text=text, guess=guess or None, **budget)
             return said
 
         try:
