@@ -76,15 +76,21 @@ window.charlm.runChart = (() => {
     ];
   }
 
-  // Losses to compare with: dotted, each with its name where the curves are seldom: of a high one at the right.
-  function lineOf({ name, loss, high }, y, width) {
-    const right = width - MARGIN.right;
-    const place = y.place(loss);
-    const at = high ? { x: right - 4, "text-anchor": "end" } : { x: MARGIN.left + 4 };
-    return [
-      svg("line", { class: "baseline", x1: MARGIN.left, x2: right, y1: place, y2: place }),
-      svg("text", { class: "halo", y: place - 5, ...at }, `${name} ${loss.toFixed(2)}`),
-    ];
+  // Losses to compare with: dotted lines, and the name of each at its "start", under which curves come late, or
+  // above its "middle" or its "end".
+  function drawLines(lines, y, width) {
+    const [left, right] = [MARGIN.left, width - MARGIN.right];
+    const places = { start: left + 4, middle: (left + right) / 2, end: right - 4 };
+    const dotted = lines.map(({ loss }) => {
+      const at = y.place(loss);
+      return svg("line", { class: "baseline", x1: left, x2: right, y1: at, y2: at });
+    });
+    const names = lines.map(({ name, loss, at }) => {
+      const over = y.place(loss) + (at === "start" ? 14 : -5);
+      const label = { class: "halo", x: places[at], y: over, "text-anchor": at };
+      return svg("text", label, `${name} ${loss.toFixed(2)}`);
+    });
+    return [...dotted, ...names];
   }
 
   function drawCurve({ run, kind, points }, x, y) {
@@ -115,12 +121,7 @@ window.charlm.runChart = (() => {
     const drawn = svg("g", { "clip-path": "url(#run-chart-clip)" });
     drawn.append(...curves.flatMap((curve) => drawCurve(curve, x, y)));
     const seen = lines.filter(({ loss }) => loss >= y.low && loss <= y.high);
-    return [
-      clip,
-      ...drawAxes(x, y, { width, name: AXES[axis].name }),
-      ...seen.flatMap((line) => lineOf(line, y, width)),
-      drawn,
-    ];
+    return [clip, ...drawAxes(x, y, { width, name: AXES[axis].name }), ...drawLines(seen, y, width), drawn];
   }
 
   // `options`: runs, kinds ("val", "train", "batch"), axis, logX, logY, lines to compare with, width, and what is

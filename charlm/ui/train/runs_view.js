@@ -219,14 +219,14 @@ function linesFor(shown) {
   const lines = Object.entries(text).map(([name, loss]) => ({
     name: axes.BASELINES[name],
     loss,
-    high: name === "uniform",
+    at: name === "uniform" ? "end" : "start",
   }));
   return [...(looked.baselines ? lines : []), ...(rung ? linesOf(rung) : [])];
 }
 
 function linesOf({ title, loss, lecture }) {
-  const told = lecture === null ? [] : [{ name: "the lecture’s", loss: lecture, high: true }];
-  return [{ name: title, loss }, ...told];
+  const told = lecture === null ? [] : [{ name: "the lecture’s", loss: lecture, at: "end" }];
+  return [{ name: title, loss, at: "middle" }, ...told];
 }
 
 // The ladder was climbed with Tiny Shakespeare: of another text it tells nothing.
