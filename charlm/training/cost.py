@@ -6,8 +6,8 @@ from charlm.training.presets import Recipe
 
 BYTES_A_PARAMETER = 28
 """Weight, gradient, two moments, average, and a copy of weight and average from before: each a float32."""
-BYTES_A_CHARACTER = 8
-"""Of the text: its id is an int64."""
+BYTES_A_CHARACTER = 4
+"""Of the text: its id is an int32."""
 PROCESS_BYTES = 25e6
 """What a process takes that was forked from one that had imported everything."""
 MUON_OPERATIONS = 280

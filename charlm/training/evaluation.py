@@ -49,6 +49,7 @@ def logits_of(model: LanguageModel, data: Tensor) -> Tensor:
 def _blocks(data: Tensor, T: int) -> list[tuple[Tensor, Tensor]]:
     """Batches of consecutive blocks `x`, each (B, T), and the same shifted by one, `y`; the last block may be
     shorter."""
+    data = data.long()
     x, y = data[:-1], data[1:]
     n = len(x) // T
     xs, ys = x[: n * T].view(n, T).split(BLOCKS_AT_ONCE), y[: n * T].view(n, T).split(BLOCKS_AT_ONCE)

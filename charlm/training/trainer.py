@@ -411,7 +411,7 @@ class Trainer:
         if any(map(has_diverged, losses)) or not _is_sound(self.average):
             raise self._diverged(losses[-1])
         steps = stream(self.average, max_new_chars=SAMPLE_CHARS, temperature=0.8, seed=self.options.seed)
-        idx = self.val_data[None, : min(WATCHED_CHARS, self.model.config.block_size)]
+        idx = self.val_data[None, : min(WATCHED_CHARS, self.model.config.block_size)].long()
         watched = self.model.tokenizer.decode(idx[0].tolist())
         attention = None
         if isinstance(self.average, AttentionModel):
