@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
 
-import httpx2
 from gradio_client import Client
 
 from charlm.bench.report import table
-from charlm.bench.serving import serving
+from charlm.bench.serving import http_client, serving
 from charlm.corpus import load_corpus
 
 PUPILS, SECONDS = 30, 240
@@ -122,7 +121,7 @@ class _Pupil(threading.Thread):
         time.sleep(self.random.uniform(*PAUSE_SECONDS))
 
     def _open(self) -> None:
-        self.http = httpx2.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
+        self.http = http_client(self.url, PATIENCE_SECONDS)
         with self.lesson.waiting(PAGE):
             self.http.get("/").raise_for_status()
         self.client = Client(self.url, verbose=False, httpx_kwargs={"timeout": PATIENCE_SECONDS})

@@ -17,13 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, quantiles
 
-import httpx2
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from charlm.bench import lesson
 from charlm.bench.report import machine, table
-from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS, serving
+from charlm.bench.serving import CHROMIUM, CHROMIUM_ARGUMENTS, http_client, serving
 
 SHORT_MEMORY = """
 import ctypes, gc, signal
@@ -191,7 +190,7 @@ class _Visitor(threading.Thread):
     def __init__(self, url: str, habit: str, seed: int, outcome: Outcome):
         super().__init__(daemon=True)
         self.client = _client(url)
-        self.http = httpx2.Client(base_url=url, timeout=PATIENCE_SECONDS)
+        self.http = http_client(url, PATIENCE_SECONDS)
         self.habit, self.outcome = habit, outcome
         self.random = random.Random(seed)
         self.end = 0.0

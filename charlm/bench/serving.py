@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import httpx2
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHROMIUM = os.environ.get("CHARLM_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 CHROMIUM_ARGUMENTS = [
@@ -33,6 +35,12 @@ def no_browser() -> str | None:
     if importlib.util.find_spec("playwright") is None:
         return "Playwright is not installed (pip install playwright), so what a browser does is left out."
     return None
+
+
+def http_client(url: str, timeout: float) -> httpx2.Client:
+    """One that lets an idle connection go before the server does, after five seconds: whoever asks just then
+    gets an error, where a browser would ask again."""
+    return httpx2.Client(base_url=url, timeout=timeout, limits=httpx2.Limits(keepalive_expiry=1.0))
 
 
 def free_port() -> int:
