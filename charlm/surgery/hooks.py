@@ -152,8 +152,8 @@ def _reweigh(cells: list[AttentionCell]) -> Callable[..., Tensor]:
     """A forward hook on the heads of a layer."""
 
     def hook(attention: Any, args: tuple[Tensor, Tensor, Tensor], out: Tensor) -> Tensor:
-        *_, v = attention.queries_keys_values(*args)
-        weights = set_cells(attention.weights(attention.scores(*args)), cells)
+        q, k, v = attention.queries_keys_values(*args)
+        weights = set_cells(attention.weights(attention.compare(q, k)), cells)
         return (weights @ v).transpose(1, 2).flatten(2)
 
     return hook
