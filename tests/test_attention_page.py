@@ -43,6 +43,14 @@ def show(page: Page, text: str) -> None:
     expect(page.locator("#attention .heat-map")).to_have_count(3)
 
 
+def hold(route: playwright.Route, held: list[playwright.Route]) -> None:
+    """Keeps the page's request to measure heads in `held`; others go on."""
+    if '"measure"' in (route.request.post_data or ""):
+        held.append(route)
+    else:
+        route.continue_()
+
+
 def focused(page: Page) -> str | None:
     return page.evaluate("document.activeElement.dataset.i ?? document.activeElement.dataset.head")
 
@@ -368,7 +376,13 @@ def test_the_heads_of_ones_own_model_are_measured_when_asked(operating: Page):
     page.get_by_role("button", name="Keep this model").press("Enter")
     pick(page, "attention-model", "One attention head, without head 1·1")
     expect(page.locator("#attention .tile .worths")).to_have_count(0)
+    # The picture is drawn anew before the server knows of the click.
+    held: list[playwright.Route] = []
+    page.route("**/component_server/**", lambda route: hold(route, held))
     page.get_by_role("button", name="Measure each head").click()
+    show(page, "Another text")
+    assert len(held) == 1
+    held[0].continue_()
     expect(page.locator("#attention .tile .worths")).to_have_count(1)
     expect(page.locator("#attention .open-head .usual")).to_contain_text("Without it the loss hardly changes")
     expect(page.locator("#attention .measuring")).to_be_hidden()

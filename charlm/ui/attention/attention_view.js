@@ -53,7 +53,7 @@ const measuring = window.charlm.headMeasuring({
   look: () => answered(server.measured({ model: v.base })),
   finish: (found) => {
     v.known = found;
-    measuring.show(false, null);
+    measuring.show(v.base, false, null);
     tiles.draw(v, version);
     tellUsual();
   },
@@ -336,7 +336,7 @@ function draw() {
     ...v.principles.flatMap(([term, words]) => [el("dt", { text: term }), el("dd", { text: words })]),
   );
   tiles.draw(v, version);
-  measuring.show(!v.known, v.done);
+  measuring.show(v.base, !v.known, v.done);
   if (!root.firstChild) root.append(look, tiles.node, measuring.node, steps);
   if (!same) {
     pin(pinned);

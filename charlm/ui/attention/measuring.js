@@ -19,15 +19,19 @@ window.charlm.headMeasuring = ({ begin, look, finish }) => {
     bar,
     told,
   );
+  let model = null; // The name of the model it is about.
+  let isMeasured = false;
   let asked = 0; // A model that was chosen since is not told of another.
 
   async function start() {
+    isMeasured = true;
     const mine = ++asked;
     const answer = await begin();
     if (mine === asked) follow(mine, answer);
   }
 
   async function follow(mine, answer) {
+    isMeasured = true;
     while (!answer.error && !answer.known) {
       button.hidden = true;
       bar.hidden = false;
@@ -43,13 +47,17 @@ window.charlm.headMeasuring = ({ begin, look, finish }) => {
   }
 
   function rest() {
+    isMeasured = false;
     button.hidden = false;
     bar.hidden = true;
     told.textContent = "";
   }
 
-  // For a model whose heads are not known. If they are being measured, `done` says how far.
-  function show(isUnknown, done) {
+  // For a model whose heads are not known. If they are being measured, `done` says how far. Drawn again, with
+  // another text, what was begun goes on.
+  function show(name, isUnknown, done) {
+    if (isMeasured && isUnknown && name === model) return;
+    model = name;
     const mine = ++asked;
     node.hidden = !isUnknown;
     rest();
