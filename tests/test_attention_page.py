@@ -24,17 +24,28 @@ expect = playwright.expect
 expect.set_options(timeout=30_000)
 Page = playwright.Page
 
+GPT = "GPT, six layers"
+FIRST_TEXT = "ROMEO:\nBut, soft! what light"
 TEXT = "To be, or not\nto be"
 PLACE = 11
 
 
-@pytest.fixture
-def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
+@pytest.fixture(scope="module")
+def opened(url: str, chromium: playwright.Browser) -> Iterator[Page]:
     with watched_page(chromium, reduced_motion="reduce") as page:
         page.goto(url)
         open_tab(page, "Attention")
-        expect(page.locator("#attention .heat-map")).to_have_count(3)
         yield page
+
+
+@pytest.fixture
+def page(opened: Page) -> Page:
+    """One page for all tests that change no model: the GPT on its first text."""
+    opened.set_viewport_size(DESK)
+    if opened.locator("#attention-model input").input_value() != GPT:
+        pick(opened, "attention-model", GPT)
+    show(opened, FIRST_TEXT)
+    return opened
 
 
 def show(page: Page, text: str) -> None:

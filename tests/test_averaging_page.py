@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from browser import needs_axe, open_tab, set_number, violations, watched_page
+from browser import PHONE, needs_axe, open_tab, set_number, violations, watched_page
 
 from charlm.ui.averaging import numbers
 
@@ -18,17 +19,19 @@ expect.set_options(timeout=30_000)
 Page = playwright.Page
 
 
-@pytest.fixture
-def options() -> dict[str, object]:
-    return {}
-
-
-@pytest.fixture
-def page(url: str, chromium: playwright.Browser, options: dict[str, object]) -> Iterator[Page]:
+@contextmanager
+def opened(url: str, chromium: playwright.Browser, **options: object) -> Iterator[Page]:
     with watched_page(chromium, **options) as page:
         page.goto(url)
         open_tab(page, "Averaging")
         page.locator("#averaging td").first.wait_for()
+        yield page
+
+
+@pytest.fixture(scope="module")
+def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
+    """One page for all tests on a desk: each has it `show` what it needs."""
+    with opened(url, chromium) as page:
         yield page
 
 
@@ -188,29 +191,30 @@ def test_the_equation_is_one_line(page: Page, T: int):
     assert (size == "0px") == (T > 8)
 
 
-@pytest.mark.parametrize("options", [{"viewport": {"width": 390, "height": 844}, "has_touch": True}])
-def test_a_phone_can_tap_every_cell_and_read_the_sentence(page: Page):
-    show(page, 4, 16)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    target = cell(page, "out", 2, 1)
-    target.tap()
-    assert target.bounding_box()["height"] >= 39.9
-    say = page.locator("#averaging .say")
-    expect(say).to_contain_text("out[2, 1] = ")
-    expect(say).to_be_in_viewport(ratio=1)
+def test_a_phone_can_tap_every_cell_and_read_the_sentence(url: str, chromium: playwright.Browser):
+    with opened(url, chromium, viewport=PHONE, has_touch=True) as page:
+        show(page, 4, 16)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        target = cell(page, "out", 2, 1)
+        target.tap()
+        assert target.bounding_box()["height"] >= 39.9
+        say = page.locator("#averaging .say")
+        expect(say).to_contain_text("out[2, 1] = ")
+        expect(say).to_be_in_viewport(ratio=1)
 
 
 @pytest.mark.thorough
 @needs_axe
-@pytest.mark.parametrize("options", [{"color_scheme": "light"}, {"color_scheme": "dark"}])
-def test_axe_finds_no_violation_in_any_version(page: Page):
-    page.locator("#averaging-timing button").click()
-    page.locator("#averaging-timing table").wait_for()
-    assert violations(page, "#averaging-timing") == []
-    for version in (1, 2, 3, 4):
-        for T in (8, 16):
-            show(page, version, T)
-            assert violations(page, "#averaging") == []
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_violation_in_any_version(url: str, chromium: playwright.Browser, scheme: str):
+    with opened(url, chromium, color_scheme=scheme) as page:
+        page.locator("#averaging-timing button").click()
+        page.locator("#averaging-timing table").wait_for()
+        assert violations(page, "#averaging-timing") == []
+        for version in (1, 2, 3, 4):
+            for T in (8, 16):
+                show(page, version, T)
+                assert violations(page, "#averaging") == []
 
 
 def test_the_loop_against_the_matrix(page: Page):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,23 @@ expect.set_options(timeout=30_000)
 Page = playwright.Page
 
 
-@pytest.fixture
-def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
+@contextmanager
+def opened(url: str, chromium: playwright.Browser) -> Iterator[Page]:
     with watched_page(chromium, reduced_motion="reduce", has_touch=True) as page:
         page.goto(url)
+        yield page
+
+
+@pytest.fixture(scope="module")
+def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
+    """One page for all tests that choose no other character, model or temperature."""
+    with opened(url, chromium) as page:
+        yield page
+
+
+@pytest.fixture
+def fresh(url: str, chromium: playwright.Browser) -> Iterator[Page]:
+    with opened(url, chromium) as page:
         yield page
 
 
@@ -96,27 +110,29 @@ def test_one_grid_shows_three_tables_each_with_its_scale(page: Page):
     expect(page.locator(".js-plotly-plot")).to_have_count(0)
 
 
-@pytest.mark.parametrize("way", ["click", "tap", "Enter"])
-def test_a_row_of_the_grid_is_chosen(way: str, page: Page):
+def test_a_row_of_the_grid_is_chosen(fresh: Page):
+    page = fresh
     board = open_bigram(page)
     menu, heading = page.locator("#bigram-char input"), page.locator("#bigram-next h2")
     expect(menu).to_have_value("t")
     expect(heading).to_have_text("What follows t")
-    if way == "Enter":
-        board.hover(position=place(board, "p", "e"))
-        board.press("ArrowDown")
-        board.press("Enter")
-    else:
-        getattr(board, way)(position=place(board, "q", "e"))
-    expect(menu).to_have_value("q")
-    expect(heading).to_have_text("What follows q")
-    expect(page.locator("#bigram-next .bar-label").first).to_have_text("u")
-    outline = page.locator("#bigram-tables .chosen-row").bounding_box()
-    middle = outline["y"] + outline["height"] / 2 - board.bounding_box()["y"]
-    assert middle == pytest.approx(place(board, "q", "e")["y"], abs=2)
+    for way, char, likeliest in (("click", "q", "u"), ("tap", "t", "h"), ("Enter", "q", "u")):
+        if way == "Enter":
+            board.hover(position=place(board, "p", "e"))
+            board.press("ArrowDown")
+            board.press("Enter")
+        else:
+            getattr(board, way)(position=place(board, char, "e"))
+        expect(menu).to_have_value(char)
+        expect(heading).to_have_text(f"What follows {char}")
+        expect(page.locator("#bigram-next .bar-label").first).to_have_text(likeliest)
+        outline = page.locator("#bigram-tables .chosen-row").bounding_box()
+        middle = outline["y"] + outline["height"] / 2 - board.bounding_box()["y"]
+        assert middle == pytest.approx(place(board, char, "e")["y"], abs=2)
 
 
-def test_the_bars_follow_the_controls_and_say_how_often(page: Page):
+def test_the_bars_follow_the_controls_and_say_how_often(fresh: Page):
+    page = fresh
     open_bigram(page)
     model = charlm.load("bigram")
     set_number(page, "bigram-temperature", "2")
@@ -155,7 +171,8 @@ def test_losses_say_what_each_table_is(page: Page):
     expect(losses).not_to_contain_text("the best there is")
 
 
-def test_twenty_characters_walk_the_table(page: Page):
+def test_twenty_characters_walk_the_table(fresh: Page):
+    page = fresh
     open_bigram(page)
     set_number(page, "bigram-temperature", "0")
     expect(page.locator("#bigram-next")).to_contain_text("at temperature 0")
@@ -187,7 +204,8 @@ def test_steps_are_shown_one_after_another(url: str, chromium: playwright.Browse
 
 
 @pytest.mark.thorough
-def test_ones_own_bigram_is_shown_once_it_is_trained(page: Page):
+def test_ones_own_bigram_is_shown_once_it_is_trained(fresh: Page):
+    page = fresh
     open_bigram(page)
     page.locator("#bigram-write").click()
     expect(page.locator("#bigram-written .step")).to_have_count(bigram.WRITTEN_CHARS)
@@ -227,7 +245,8 @@ def packed(V: int, record: dict[str, object], folder: Path) -> Path:
     return folder / "brought.zip"
 
 
-def test_a_bigram_of_many_characters_shows_the_commonest(page: Page, tmp_path: Path):
+def test_a_bigram_of_many_characters_shows_the_commonest(fresh: Page, tmp_path: Path):
+    page = fresh
     V = MAX_VOCAB_SIZE
     counts = torch.eye(V, dtype=torch.long).mul(torch.arange(V))
     bring(page, packed(V, {"bigram_counts": counts.tolist(), "val_loss": 5.0}, tmp_path))
@@ -244,7 +263,8 @@ def test_a_bigram_of_many_characters_shows_the_commonest(page: Page, tmp_path: P
     expect(page.locator("#bigram-tables .chosen-row")).to_be_hidden()
 
 
-def test_a_bigram_without_counts_leaves_no_other_on_the_screen(page: Page, tmp_path: Path):
+def test_a_bigram_without_counts_leaves_no_other_on_the_screen(fresh: Page, tmp_path: Path):
+    page = fresh
     open_bigram(page)
     bring(page, packed(5, {}, tmp_path))
     open_tab(page, "Bigram")

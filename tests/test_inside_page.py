@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from browser import DESK, PHONE, needs_axe, open_tab, pick, set_number, violations, watched_page
+from browser import DESK, PHONE, needs_axe, pick, set_number, violations, watched_page
 
 import charlm
 from charlm.ui.inside import comparing, neurons
@@ -20,16 +20,33 @@ expect = playwright.expect
 expect.set_options(timeout=30_000)
 Page = playwright.Page
 
+GPT = "GPT, six layers"
 TEXT = "My noble lord, I would not spea"
 
 
-@pytest.fixture
-def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
+@pytest.fixture(scope="module")
+def opened(url: str, chromium: playwright.Browser) -> Iterator[Page]:
     with watched_page(chromium, reduced_motion="reduce") as page:
-        page.goto(url)
-        open_tab(page, "Inside the model")
+        page.goto(f"{url}#inside")
         expect(page.locator("#inside-network .part")).to_have_count(9)
         yield page
+
+
+@pytest.fixture
+def page(opened: Page) -> Page:
+    """One page for all tests: the GPT as it was, on the first text, at the first settings."""
+    opened.set_viewport_size(DESK)
+    if opened.locator("#inside-edits textarea").input_value():
+        opened.get_by_role("button", name="As it was").click()
+    expect(opened.locator("#inside-edits textarea")).to_have_value("")
+    if opened.locator("#inside-model input").input_value() != GPT:
+        pick(opened, "inside-model", GPT)
+    opened.locator("#inside-text textarea").fill(TEXT)
+    set_number(opened, "inside-temperature", "1")
+    set_number(opened, "inside-k", "0")
+    expect(opened.locator("#inside-network .part")).to_have_count(9)
+    expect(opened.locator("#inside-network .changes")).to_have_count(0)
+    return opened
 
 
 def expect_nothing_shown(page: Page) -> None:
@@ -152,36 +169,17 @@ def gpt() -> charlm.LanguageModel:
     return charlm.load("gpt").eval()
 
 
-@pytest.fixture(scope="module")
-def opened(url: str, chromium: playwright.Browser) -> Iterator[Page]:
-    with watched_page(chromium, reduced_motion="reduce") as page:
-        page.goto(f"{url}#inside")
-        expect(page.locator("#inside-network .part")).to_have_count(9)
-        yield page
-
-
-@pytest.fixture
-def lab(opened: Page) -> Page:
-    """One page for all that operates on the model, which is as it was."""
-    opened.set_viewport_size(DESK)
-    if opened.locator("#inside-edits textarea").input_value():
-        opened.get_by_role("button", name="As it was").click()
-    expect(opened.locator("#inside-edits textarea")).to_have_value("")
-    expect(opened.locator("#inside-network .changes")).to_have_count(0)
-    return opened
-
-
 def percent(p: float) -> str:
     return "<0.1\u00a0%" if p < 0.001 else f"{100 * p:.1f}\u00a0%"
 
 
-def test_a_part_is_switched_off_and_on_where_it_stands(lab: Page, gpt: charlm.LanguageModel):
-    switch = lab.get_by_role("button", name="Block 6, MLP")
-    shifted = lab.locator("#inside-network .shifted")
+def test_a_part_is_switched_off_and_on_where_it_stands(page: Page, gpt: charlm.LanguageModel):
+    switch = page.get_by_role("button", name="Block 6, MLP")
+    shifted = page.locator("#inside-network .shifted")
     expect(switch).to_have_attribute("aria-pressed", "true")
     expect(shifted).to_have_count(0)
     switch.focus()
-    lab.keyboard.press("Enter")
+    page.keyboard.press("Enter")
     expect(switch).to_have_attribute("aria-pressed", "false")
     expect(switch).to_be_focused()
     expect(shifted).to_have_count(1)
@@ -192,25 +190,25 @@ def test_a_part_is_switched_off_and_on_where_it_stands(lab: Page, gpt: charlm.La
     assert shift is not None
     moved = f"{percent(shift['before'])} → {percent(shift['after'])}"
     expect(shifted.locator(".moved")).to_have_text(f"{shift['char']}\u00a0{moved}", use_inner_text=True)
-    expect(lab.locator("#inside-network .ends")).to_contain_text(
+    expect(page.locator("#inside-network .ends")).to_contain_text(
         f"Before the change, the best guess was {shift['char']}: {percent(shift['before'])} then"
     )
-    lab.locator('#inside-network [data-guessed="0"]').hover()
-    expect(lab.locator("#inside-network .say")).to_contain_text(
+    page.locator('#inside-network [data-guessed="0"]').hover()
+    expect(page.locator("#inside-network .say")).to_contain_text(
         f"After Block 6, before the change: {shift['char']} has the score {before[-1].max():.2f}"
     )
     # A pinned character is no wish to change something again.
-    lab.locator("#inside-surgery").get_by_role("button", name="As it was").click()
+    page.locator("#inside-surgery").get_by_role("button", name="As it was").click()
     expect(shifted).to_have_count(0)
-    lab.locator("#inside-network .ch").nth(5).click()
-    expect(lab.locator("#inside-network .ch.target")).to_have_attribute("data-i", "5")
+    page.locator("#inside-network .ch").nth(5).click()
+    expect(page.locator("#inside-network .ch.target")).to_have_attribute("data-i", "5")
     expect(switch).to_have_attribute("aria-pressed", "true")
-    lab.locator("#inside-network .ch").last.click()
-    expect(lab.locator("#inside-network .ch.target")).to_have_attribute("data-i", str(len(TEXT) - 1))
+    page.locator("#inside-network .ch").last.click()
+    expect(page.locator("#inside-network .ch.target")).to_have_attribute("data-i", str(len(TEXT) - 1))
 
 
-def test_neurons_are_shown_held_and_switched_off(lab: Page, gpt: charlm.LanguageModel):
-    part = lab.locator("#inside-neurons")
+def test_neurons_are_shown_held_and_switched_off(page: Page, gpt: charlm.LanguageModel):
+    part = page.locator("#inside-neurons")
     part.scroll_into_view_if_needed()
     told = neurons.explain(gpt, TEXT, 0, 6)
     rows, say, effect = part.locator(".list .bar-row"), part.locator(".say"), part.locator(".effect")
@@ -220,38 +218,38 @@ def test_neurons_are_shown_held_and_switched_off(lab: Page, gpt: charlm.Language
     expect(rows.nth(1)).to_contain_text(f"{second['value']:.2f}{up['char']}\u00a0+{up['by']:.2f}")
     expect(part.locator('.list [tabindex="0"]')).to_have_count(1)
     rows.first.focus()
-    lab.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
     expect(say).to_contain_text(f"Neuron {name} found {second['value'] ** 0.5:.2f} here")
-    lab.keyboard.press("Enter")
+    page.keyboard.press("Enter")
     expect(rows.nth(1)).to_have_attribute("aria-selected", "true")
     expect(rows.nth(1)).to_be_focused()
     expect(part.get_by_label("Neuron", exact=True)).to_have_value(str(name))
     part.get_by_label("Held at, as a number").fill("0")
-    lab.keyboard.press("Enter")
+    page.keyboard.press("Enter")
     held = neurons.explain(gpt, TEXT, 0, 6, name, 0)["bars"][0]
     expect(effect).to_contain_text(f"neuron {name} held at 0 for every character, in this view only")
     expect(effect).to_contain_text(f"{held['char']} {percent(held['ps'][1])}; before, ")
     expect(part.locator(".several").first).to_have_text(
         held["char"] + "".join(map(percent, held["ps"])), use_inner_text=False
     )
-    expect(lab.locator("#inside-network .shifted")).to_have_count(0)
+    expect(page.locator("#inside-network .shifted")).to_have_count(0)
     part.get_by_role("button", name="Release").click()
     expect(effect).to_contain_text("Switch the neuron off, or hold it")
     part.get_by_role("button", name="Switch off").click()
-    expect(lab.locator('[data-part="Block 6"] .changes')).to_have_text(f"neuron {name} off")
+    expect(page.locator('[data-part="Block 6"] .changes')).to_have_text(f"neuron {name} off")
     expect(effect).to_contain_text(f"Without neuron {name}, switched off in the weights, the guess is")
     expect(rows.nth(1)).to_contain_text("off")
     part.get_by_role("button", name="Switch on").click()
-    expect(lab.locator("#inside-network .changes")).to_have_count(0)
+    expect(page.locator("#inside-network .changes")).to_have_count(0)
     part.get_by_label("Neuron", exact=True).fill("2000")
-    lab.keyboard.press("Enter")
+    page.keyboard.press("Enter")
     expect(part.get_by_label("Neuron", exact=True)).to_have_value("1024")
     part.get_by_role("button", name="Block 3").click()
     expect(part.locator(".awake")).to_contain_text("Block 3: ")
 
 
-def test_two_texts_are_compared(lab: Page, gpt: charlm.LanguageModel):
-    part = lab.locator("#inside-patching")
+def test_two_texts_are_compared(page: Page, gpt: charlm.LanguageModel):
+    part = page.locator("#inside-patching")
     part.scroll_into_view_if_needed()
     first, second = (part.get_by_label(f"{which} text") for which in ("First", "Second"))
     texts = first.input_value(), second.input_value()
@@ -263,10 +261,10 @@ def test_two_texts_are_compared(lab: Page, gpt: charlm.LanguageModel):
     expect(says).to_contain_text("from block 3 to block 5 at u/y (8)")
     expect(part.locator('.cell[tabindex="0"]')).to_have_attribute("aria-pressed", "true")
     part.locator('.cell[tabindex="0"]').focus()
-    lab.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
     returned = round(100 * told["returned"][3][7])
     expect(say).to_contain_text(f"row at o/e (7) after block 3, {returned}\u00a0% of its prediction")
-    lab.keyboard.press("Enter")
+    page.keyboard.press("Enter")
     row = comparing.compare_cell(gpt, *texts, 3, 7)["bars"][0]
     expect(part.locator(".several").first).to_have_text(row["char"] + "".join(map(percent, row["ps"])))
     name = f"After block 3, at o or e (7): {returned}\u00a0%"
@@ -282,33 +280,33 @@ def test_two_texts_are_compared(lab: Page, gpt: charlm.LanguageModel):
 
 @needs_axe
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_laboratory_is_for_everybody(lab: Page, scheme: str):
-    lab.emulate_media(color_scheme=scheme)
-    lab.get_by_role("button", name="Block 6, MLP").click()
-    lab.locator("#inside-neurons").scroll_into_view_if_needed()
-    lab.locator("#inside-patching").scroll_into_view_if_needed()
-    expect(lab.locator("#inside-patching .cell").first).to_be_visible()
+def test_the_laboratory_is_for_everybody(page: Page, scheme: str):
+    page.emulate_media(color_scheme=scheme)
+    page.get_by_role("button", name="Block 6, MLP").click()
+    page.locator("#inside-neurons").scroll_into_view_if_needed()
+    page.locator("#inside-patching").scroll_into_view_if_needed()
+    expect(page.locator("#inside-patching .cell").first).to_be_visible()
     for part in ("network", "neurons", "patching"):
-        assert not violations(lab, f"#inside-{part}")
-    lab.set_viewport_size(PHONE)
-    assert lab.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+        assert not violations(page, f"#inside-{part}")
+    page.set_viewport_size(PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
     for item in (
         "#inside-network :is(.switch, .earlier .chip)",
         "#inside-neurons :is(button, input, .list .bar-row)",
         "#inside-patching :is(button, input)",
     ):
-        heights = lab.locator(item).evaluate_all(
+        heights = page.locator(item).evaluate_all(
             "all => all.filter((e) => e.checkVisibility()).map((e) => e.getBoundingClientRect().height)"
         )
         assert min(heights) >= 40, item
 
 
-def test_a_model_without_neurons_and_one_that_does_not_look_back_say_so(lab: Page):
-    pick(lab, "inside-model", "One attention head")
-    expect(lab.locator("#inside-neurons .hint").first).to_have_text(neurons.NO_NEURONS)
-    expect(lab.locator("#inside-network .switch")).to_have_attribute("aria-label", "Layer 1, attention")
-    expect(lab.locator("#inside-network .switch")).to_have_count(1)
-    expect(lab.locator("#inside-patching .cell").first).to_be_visible()
-    pick(lab, "inside-model", "Bigram table")
-    expect(lab.locator("#inside-patching .hint").first).to_contain_text("looks at one character only")
-    expect(lab.locator("#inside-network .switch")).to_have_count(0)
+def test_a_model_without_neurons_and_one_that_does_not_look_back_say_so(page: Page):
+    pick(page, "inside-model", "One attention head")
+    expect(page.locator("#inside-neurons .hint").first).to_have_text(neurons.NO_NEURONS)
+    expect(page.locator("#inside-network .switch")).to_have_attribute("aria-label", "Layer 1, attention")
+    expect(page.locator("#inside-network .switch")).to_have_count(1)
+    expect(page.locator("#inside-patching .cell").first).to_be_visible()
+    pick(page, "inside-model", "Bigram table")
+    expect(page.locator("#inside-patching .hint").first).to_contain_text("looks at one character only")
+    expect(page.locator("#inside-network .switch")).to_have_count(0)

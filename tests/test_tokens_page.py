@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,24 @@ expect.set_options(timeout=30_000)
 Page = playwright.Page
 
 
-@pytest.fixture
-def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
+@contextmanager
+def opened(url: str, chromium: playwright.Browser) -> Iterator[Page]:
     with watched_page(chromium, reduced_motion="reduce", has_touch=True) as page:
         page.goto(f"{url}#tokens")
         page.locator("#tokens .token").first.wait_for()
+        yield page
+
+
+@pytest.fixture(scope="module")
+def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
+    """One page for all tests that only look."""
+    with opened(url, chromium) as page:
+        yield page
+
+
+@pytest.fixture
+def fresh(url: str, chromium: playwright.Browser) -> Iterator[Page]:
+    with opened(url, chromium) as page:
         yield page
 
 
@@ -89,7 +103,8 @@ def test_the_batch_is_two_tables_with_headers(page: Page):
         expect(table.locator("th[scope=col]")).to_have_text([str(t) for t in range(8)])
 
 
-def test_one_is_no_plural(page: Page):
+def test_one_is_no_plural(fresh: Page):
+    page = fresh
     page.locator("#tokens-text textarea").fill("F")
     expect(page.locator("#tokens h2").first).to_have_text("1 character, 1 id")
     expect(page.locator("#tokens-ids")).to_contain_text("the rest: 1 character")
@@ -106,7 +121,8 @@ def test_pieces_of_words_are_those_of_the_text(page: Page):
     expect(said).to_contain_text(f"became {len(pieces)} tokens, {len(set(pieces))} of them different")
 
 
-def test_the_vocabulary_may_be_that_of_a_model_of_ones_own(page: Page, tmp_path: Path):
+def test_the_vocabulary_may_be_that_of_a_model_of_ones_own(fresh: Page, tmp_path: Path):
+    page = fresh
     chars = "xyz \n"
     model = build("bigram", CharTokenizer("".join(sorted(chars))), {"block_size": 8}, seed=1)
     checkpoints.save(model, {}, tmp_path / "model")
@@ -123,7 +139,8 @@ def test_the_vocabulary_may_be_that_of_a_model_of_ones_own(page: Page, tmp_path:
     expect(page.locator("#tokens-notes")).to_contain_text("the vocabulary lacks them")
 
 
-def test_a_phone_shows_both_splits_and_large_targets(page: Page):
+def test_a_phone_shows_both_splits_and_large_targets(fresh: Page):
+    page = fresh
     page.set_viewport_size(PHONE)
     page.locator("#tokens-text textarea").fill("To be, or not to be. " * 40)
     train, val = page.locator("#tokens-ids [role=listbox]").all()
