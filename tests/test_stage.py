@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -34,8 +35,8 @@ ASKED: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
+@contextmanager
+def opened(url: str, chromium: playwright.Browser) -> Iterator[Page]:
     """The page, once it has greeted its visitor."""
     clipboard = ["clipboard-read", "clipboard-write"]
     with watched_page(chromium, expected="status of 4", permissions=clipboard) as page:
@@ -44,16 +45,30 @@ def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
         yield page
 
 
+@pytest.fixture(scope="module")
+def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
+    """One page for all tests that `write` one text of the GPT."""
+    with opened(url, chromium) as page:
+        yield page
+
+
+@pytest.fixture
+def fresh(url: str, chromium: playwright.Browser) -> Iterator[Page]:
+    with opened(url, chromium) as page:
+        yield page
+
+
 def write(page: Page, length: int = 40, prompt: str = "ROMEO:", pace: str = "Infinity", **more: str) -> None:
-    """Asks for a text of seed 7."""
+    """Asks for a text of seed 7, at temperature 0.8 if no other is given."""
     page.locator("#prompt textarea").fill(prompt)
     if not page.locator("#length").is_visible():
         page.get_by_text("More settings").click()
         page.locator("#seed textarea, #seed input").wait_for()  # the last that Gradio unfolds
-    for block, value in {"length": str(length), "seed": "7", **more}.items():
+    for block, value in {"length": str(length), "seed": "7", "temperature": "0.8", **more}.items():
         set_number(page, block.replace("_", "-"), value)
     page.locator("#pace").select_option(pace)
-    page.locator("#start").click()
+    with page.expect_response("**/generate/write"):
+        page.locator("#start").click()
     expect(page.locator("#written .status")).to_contain_text(f"{length} characters, seed 7")
 
 
@@ -161,7 +176,8 @@ def test_what_is_no_request_is_told(body: bytes, url: str):
         assert "error" in answer.json()
 
 
-def test_a_visitor_is_greeted_by_a_text_and_its_guesses(page: Page):
+def test_a_visitor_is_greeted_by_a_text_and_its_guesses(fresh: Page):
+    page = fresh
     expect(page.locator("#written .guess-row.chosen")).to_be_in_viewport()
     expect(page.locator("#written .strip .fell")).to_be_in_viewport()
     expect(page.locator("#written .ch").nth(60)).to_be_attached()
@@ -215,7 +231,8 @@ def test_steps_and_keys(page: Page, gpt: LanguageModel):
     expect(page.locator("#play")).to_have_text("Play")
 
 
-def test_by_keyboard_alone(page: Page):
+def test_by_keyboard_alone(fresh: Page):
+    page = fresh
     page.get_by_text("More settings").click()
     set_number(page, "length", "30")
     page.locator("#prompt textarea").focus()
@@ -256,8 +273,9 @@ def test_the_guess_at_a_character_follows_the_temperature(page: Page, gpt: Langu
     expect(page.locator("#written .guess")).to_contain_text("At temperature 0 nothing is drawn")
 
 
-def test_what_if(page: Page, gpt: LanguageModel):
+def test_what_if(fresh: Page, gpt: LanguageModel):
     """Another character is put, and the text goes on from it; the branches stay, and a link leads there."""
+    page = fresh
     write(page)
     text = text_of(gpt, "ROMEO:", 40)
     page.locator("#written .ch").nth(9).click()
@@ -283,7 +301,8 @@ def test_what_if(page: Page, gpt: LanguageModel):
     assert shown(page) == branch
 
 
-def test_what_is_typed_after_a_link_was_opened_survives_a_reload(page: Page, url: str):
+def test_what_is_typed_after_a_link_was_opened_survives_a_reload(fresh: Page, url: str):
+    page = fresh
     page.goto(f"{url}?prompt=JULIET:&length=20&seed=7&rival=bigram&samples=2")
     expect(page.locator("#written .pane")).to_have_count(4)
     expect(page.locator("#prompt textarea")).to_have_value("JULIET:")
@@ -295,8 +314,9 @@ def test_what_is_typed_after_a_link_was_opened_survives_a_reload(page: Page, url
     expect(page.locator("#written .prompt")).to_have_text("HAMLET:")
 
 
-def test_how_surprised_it_is(page: Page, gpt: LanguageModel):
+def test_how_surprised_it_is(fresh: Page, gpt: LanguageModel):
     """By a text of one's own, which may be longer than a model reads at once."""
+    page = fresh
     text = "To be, or not to be: that is the question.\n" * 8
     page.locator("#prompt textarea").fill(text)
     page.locator("#score").click()
@@ -309,7 +329,8 @@ def test_how_surprised_it_is(page: Page, gpt: LanguageModel):
     expect(page.locator("#written .guess .what")).to_contain_text("you wrote b")
 
 
-def test_two_models_and_several_samples_play_in_step(page: Page, gpt: LanguageModel):
+def test_two_models_and_several_samples_play_in_step(fresh: Page, gpt: LanguageModel):
+    page = fresh
     page.get_by_text("More settings").click()
     page.locator("#rival input").click()
     page.get_by_role("option", name="Bigram table", exact=True).click()
@@ -325,7 +346,8 @@ def test_two_models_and_several_samples_play_in_step(page: Page, gpt: LanguageMo
         expect(panes.nth(i).locator(".ch.ahead")).to_have_count(1)
 
 
-def test_stop_ends_the_writing_on_the_server(page: Page):
+def test_stop_ends_the_writing_on_the_server(fresh: Page):
+    page = fresh
     page.get_by_text("More settings").click()
     set_number(page, "length", "5000")
     page.locator("#start").click()
@@ -339,8 +361,9 @@ def test_stop_ends_the_writing_on_the_server(page: Page):
     assert status.inner_text() == told
 
 
-def test_what_cannot_be_written_is_told_on_the_page(page: Page):
+def test_what_cannot_be_written_is_told_on_the_page(fresh: Page):
     """And unknown characters can be dropped."""
+    page = fresh
     page.get_by_text("More settings").click()
     set_number(page, "seed", "3.7")
     page.locator("#start").click()
@@ -369,7 +392,8 @@ def test_on_a_phone(url: str, chromium: playwright.Browser):
     page.close()
 
 
-def test_the_seed_is_new_each_time_until_one_is_given(page: Page):
+def test_the_seed_is_new_each_time_until_one_is_given(fresh: Page):
+    page = fresh
     status = page.locator("#written .status")
     page.get_by_text("More settings").click()
     expect(page.locator("#seed textarea, #seed input")).to_have_value("")
@@ -383,8 +407,9 @@ def test_the_seed_is_new_each_time_until_one_is_given(page: Page):
     assert len(seeds) == 2
 
 
-def test_a_rival_that_is_taken_away_leaves_the_screen(page: Page, gpt: LanguageModel):
+def test_a_rival_that_is_taken_away_leaves_the_screen(fresh: Page, gpt: LanguageModel):
     """And one that is the model itself writes a second sample."""
+    page = fresh
     page.get_by_text("More settings").click()
     pick(page, "rival", "GPT, six layers")
     write(page, 30)
