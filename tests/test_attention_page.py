@@ -339,6 +339,10 @@ def test_one_weight_is_set_by_hand_and_taken_back(operating: Page):
         f"With 0.90 in place of {learned[PLACE, column]:.2f} on"
     )
     expect(say).to_have_text(re.compile(r"as set by hand, looks most at .+: 0\.900, .* sums to 1\.000"))
+    open_tab(page, "Tokens")
+    open_tab(page, "Attention")
+    page.wait_for_timeout(500)
+    expect(say).to_contain_text("weight 0.9000, by hand")
     assert edits(page).input_value() == ""
     cell.get_by_role("button", name="As it was").click()
     expect(shown).to_have_count(0)

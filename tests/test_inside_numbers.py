@@ -9,6 +9,7 @@ import torch
 from conftest import make_model
 from torch import Tensor
 
+import charlm
 from charlm import CharlmError, operate
 from charlm.models import GPT, LanguageModel, build
 from charlm.models.trace import trace
@@ -180,7 +181,8 @@ def test_a_model_without_neurons_is_told(no_mlp: LanguageModel, model: GPT):
     with pytest.raises(CharlmError, match="no neurons"):
         neurons.explain(no_mlp, TEXT, 0, 1)
     assert neurons.section(no_mlp) == {"why": neurons.NO_NEURONS}
-    assert neurons.section(model) == {"layers": 2}
+    assert neurons.section(model) == {"layers": 2, "squared": True}
+    assert neurons.section(charlm.load("residual")) == {"layers": 3, "squared": False}
 
 
 def test_edits_of_neurons_are_told_apart():

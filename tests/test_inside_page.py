@@ -5,11 +5,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from browser import DESK, PHONE, needs_axe, pick, set_number, violations, watched_page
+from browser import DESK, PHONE, needs_axe, open_tab, pick, set_number, violations, watched_page
+from conftest import TINY
 
 import charlm
+from charlm import checkpoints
+from charlm.models import build
+from charlm.tokenizer import CharTokenizer
 from charlm.ui.inside import comparing, neurons
 from charlm.ui.inside import numbers as inside
 
@@ -29,6 +34,13 @@ def opened(url: str, chromium: playwright.Browser) -> Iterator[Page]:
     with watched_page(chromium, reduced_motion="reduce") as page:
         page.goto(f"{url}#inside")
         expect(page.locator("#inside-network .part")).to_have_count(9)
+        yield page
+
+
+@pytest.fixture
+def fresh(url: str, chromium: playwright.Browser) -> Iterator[Page]:
+    with watched_page(chromium, reduced_motion="reduce") as page:
+        page.goto(url)
         yield page
 
 
@@ -310,3 +322,25 @@ def test_a_model_without_neurons_and_one_that_does_not_look_back_say_so(page: Pa
     pick(page, "inside-model", "Bigram table")
     expect(page.locator("#inside-patching .hint").first).to_contain_text("looks at one character only")
     expect(page.locator("#inside-network .switch")).to_have_count(0)
+
+
+def test_two_texts_may_be_of_any_characters(fresh: Page, tmp_path: Path):
+    """Of those, too, that JavaScript counts as two."""
+    page = fresh
+    checkpoints.save(build("gpt", CharTokenizer("ab😀"), TINY, seed=1), {}, tmp_path / "model")
+    checkpoints.pack(tmp_path / "model", tmp_path / "faces.zip")
+    open_tab(page, "Train")
+    page.get_by_text("Keep it, or bring one back").click()
+    page.locator("#train-bring input[type=file]").set_input_files(tmp_path / "faces.zip")
+    expect(page.locator("#train-notes")).to_contain_text("The model is here")
+    open_tab(page, "Inside the model")
+    pick(page, "inside-model", "faces")
+    page.get_by_label("First text").fill("a😀a")
+    page.get_by_label("Second text").fill("a😀b")
+    page.get_by_role("button", name="Compare").click()
+    cells = page.locator("#inside-patching .cell")
+    expect(cells).to_have_count(6)
+    expect(cells.nth(1)).to_have_attribute("aria-label", re.compile("at 😀 \\(1\\)"))
+    for cell in (cells.last, cells.first):
+        cell.click()
+        expect(cell).to_have_attribute("aria-pressed", "true")

@@ -105,8 +105,16 @@ def test_the_chart_is_read_zoomed_and_saved(page: Page, tmp_path: Path):
     expect(chart).to_contain_text("characters seen")
     runs.get_by_label("log scale").check()
     expect(chart).to_contain_text("100K")
+    # However far one goes, the chart stays whole.
+    points = chart.locator(".point").count()
+    for _ in range(12):
+        runs.get_by_role("button", name="Farther").click()
+    runs.get_by_role("button", name="Closer").click()
+    for _ in range(12):
+        runs.get_by_role("button", name="Farther").click()
+    expect(chart.locator(".point")).to_have_count(points)
     runs.get_by_label("log scale").uncheck()
-    whole, points = runs.get_by_text("Whole chart"), chart.locator(".point").count()
+    whole = runs.get_by_text("Whole chart")
     expect(whole).to_be_disabled()
     box = chart.bounding_box()
     page.mouse.move(box["x"] + 60, box["y"] + 40)
@@ -146,8 +154,12 @@ def test_a_run_is_chosen_repeated_taken_home_and_removed(page: Page):
     expect(page.locator("#train-learning_rate input")).to_have_value("0.1")
     expect(page.locator("#train-amount input")).to_have_value("20")
     expect(page.locator("#train-notes")).to_contain_text("All is set as for “bigram”: change one thing")
+    page.locator("#train-guess").get_by_label("this one").check()
     runs.get_by_label("Remove: bigram", exact=True).click()
     expect(runs.locator("tr[data-run]")).to_have_count(1)
+    # There are other rivals: nothing is guessed, on the screen or behind it.
+    expect(page.locator("#train-guess :checked")).to_have_count(0)
+    expect(page.locator("#train-guessed textarea")).to_have_value("")
     expect(history).to_contain_text("After 30 steps")
     expect(page.locator("#train-guess")).not_to_contain_text("bigram 2")
 
@@ -161,3 +173,20 @@ def test_runs_survive_a_reload_and_nothing_is_out_of_reach(page: Page):
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         assert violations(page, "#tab-train") == []
+
+
+def test_the_list_stays_while_a_run_learns(page: Page):
+    """So that no press on it is lost."""
+    choose(page, "Bigram table")
+    page.locator("#train-corpus").get_by_text("Pasted text").click()
+    page.locator("#train-text textarea").fill(TEXT)
+    train(page, 900)
+    row = page.locator("#train-runs tr.chosen", has_text="learning")
+    steps = row.locator("[data-label=steps]")
+    row.evaluate("row => { row.dataset.seen = true; }")
+    for _ in range(2):
+        before = steps.inner_text()
+        expect(steps).not_to_have_text(before)
+    expect(row).to_have_attribute("data-seen", "true")
+    page.locator("#train-stop").click()
+    expect(row).to_have_count(0)

@@ -119,7 +119,12 @@ window.charlm = (() => {
   }
 
   // What the server answers, or an error.
-  const answered = (asked) => asked.catch(() => ({ error: "The server did not answer: please try again." }));
+  const answered = (asked) =>
+    asked.catch(() => ({ error: "The server did not answer: please try again.", isLost: true }));
+
+  // The error of an answer, and a button to ask `again` where the answer was lost.
+  const trouble = ({ error, isLost }, again) =>
+    isLost ? [`${error} `, el("button", { type: "button", text: "Try again", onclick: again })] : [error];
 
   // Asks the server for what was wanted last, one question at a time, and shows the answer unless more is wanted by
   // then. Null is no question; `node` is busy meanwhile.
@@ -137,7 +142,9 @@ window.charlm = (() => {
         if (wanted !== now) continue;
         wanted = null;
         node.setAttribute("aria-busy", "false");
+        busy = false;
         show(answer, now);
+        return;
       }
       busy = false;
     };
@@ -407,6 +414,7 @@ window.charlm = (() => {
     svg,
     spoken,
     answered,
+    trouble,
     latest,
     textBox,
     characters,

@@ -14,6 +14,7 @@ let picked = false; // whether a visitor opened it,
 let head = null; // its numbers;
 let row = null; // the pinned character's weights as they were, if one of them is set by hand;
 let known = new Map(); // heads that were asked for;
+let isLaidOut = false; // whether all that was in sight when it was drawn;
 let pinned = { i: -1, j: null }; // the character that is pinned, maybe with one it looks at.
 
 const heading = el("h2");
@@ -49,9 +50,10 @@ const tiles = window.charlm.headTiles((layer, head) => {
   openHead(layer, head);
 });
 const measuring = window.charlm.headMeasuring({
-  begin: () => answered(server.measure({ model: v.base })),
-  look: () => answered(server.measured({ model: v.base })),
-  finish: (found) => {
+  begin: (model) => answered(server.measure({ model })),
+  look: (model) => answered(server.measured({ model })),
+  finish: (model, found) => {
+    if (v?.base !== model) return;
     v.known = found;
     measuring.show(v.base, false, null);
     tiles.draw(v, version);
@@ -241,7 +243,7 @@ async function leaveOut() {
   const { i } = pinned;
   const { model } = v[version];
   const answer = await answered(server.without({ model, text, i }));
-  if (id !== v?.id || i !== pinned.i) return;
+  if (id !== v?.id || i !== pinned.i || model !== v[version].model) return;
   if (answer.error) {
     missing.textContent = answer.error;
     return;
@@ -263,6 +265,7 @@ async function leaveOut() {
 
 // Pins a character, for the other tabs too.
 function choose(at) {
+  if (Math.max(at.i, at.j ?? 0) >= chars.length) return;
   thread.pin(v.text, at.i);
   pin(at);
 }
@@ -320,6 +323,7 @@ function draw() {
   if (!value?.id) return clear();
   const sameText = value.text === v?.text;
   const same = sameText && value.base === v.base;
+  if (same && isLaidOut && value.changed.model === v.changed.model) return refresh(value);
   if (value.base !== v?.base) picked = false;
   v = value;
   known = new Map();
@@ -343,7 +347,20 @@ function draw() {
     text.reveal(pinned.i);
     showEnd(v.left_out);
   }
+  isLaidOut = root.clientWidth > 0;
   openHead(...chosen);
+}
+
+// The tab was opened again: what is on it stays, with what was asked and set by hand.
+function refresh({ known: heads, done }) {
+  const isNews = heads && !v.known;
+  Object.assign(v, { known: heads, done });
+  if (isNews) tiles.draw(v, version);
+  measuring.show(v.base, !heads, done);
+  tellUsual();
+  const before = pinned;
+  takePin(true);
+  if (pinned !== before) pin(pinned);
 }
 
 // The pinned character of the other tabs; else, of another text or model, the last one.

@@ -75,6 +75,7 @@ window.charlm.headMaps = ({ point, leave, choose }) => {
   // Draws a head: its `weights` and `scores` (T × T), if it has any, of `chars`; the `size` of its keys, if scores
   // are divided by its root; whether it is `causal`, with a mask; how it is `called` and what it `does`, in words.
   function draw(head) {
+    last = null;
     maps = [...(head.scores ? scoresOf(head) : []), weightsOf(head)];
     node.replaceChildren(...maps.map(({ pane }) => pane));
   }

@@ -1,5 +1,5 @@
-// Has each head of one's own model measured, which takes a while. `begin()` and `look()` ask the server, and get
-// an error, or how much is done and what is then `known`; `finish(known)` hears of that.
+// Has each head of one's own model measured, which takes a while. `begin(model)` and `look(model)` ask the server,
+// and get an error, or how much is done and what is then `known`; `finish(model, known)` hears of that.
 window.charlm.headMeasuring = ({ begin, look, finish }) => {
   const { el } = window.charlm;
   const PAUSE = 700; // Milliseconds from one look to the next.
@@ -26,7 +26,7 @@ window.charlm.headMeasuring = ({ begin, look, finish }) => {
   async function start() {
     isMeasured = true;
     const mine = ++asked;
-    const answer = await begin();
+    const answer = await begin(model);
     if (mine === asked) follow(mine, answer);
   }
 
@@ -38,12 +38,12 @@ window.charlm.headMeasuring = ({ begin, look, finish }) => {
       bar.value = answer.done;
       told.textContent = `${Math.floor(100 * answer.done)} % of the heads are measured.`;
       await new Promise((resolve) => setTimeout(resolve, PAUSE));
-      answer = await look();
+      answer = await look(model);
       if (mine !== asked) return;
     }
     rest();
     if (answer.error) told.textContent = answer.error;
-    else finish(answer.known);
+    else finish(model, answer.known);
   }
 
   function rest() {

@@ -14,7 +14,11 @@ window.charlm.headOperation = (change) => {
     change,
   );
   const strength = el("input", { type: "range", min: 0, max: MOST, step: 0.1, oninput: tell });
-  strength.addEventListener("change", () => change(settingOf(+strength.value)));
+  let wanted = null; // What the slider was set to last.
+  strength.addEventListener("change", () => {
+    wanted = settingOf(+strength.value);
+    change(wanted);
+  });
   const told = el("output");
   const why = el("p", { class: "hint", hidden: true });
   const slider = el("label", { class: "strength" }, "Strength", strength, told);
@@ -32,6 +36,9 @@ window.charlm.headOperation = (change) => {
   function show(layer, setting) {
     node.hidden = layer < 0;
     modes.set(setting === "off" ? "silent" : setting, setting === "off");
+    // The answer to an earlier press does not pull the slider back.
+    if (wanted !== null && wanted !== setting && strength === document.activeElement) return;
+    wanted = null;
     strength.value = factorOf(setting);
     strength.disabled = ["average", "off"].includes(setting);
     why.hidden = setting !== "off";

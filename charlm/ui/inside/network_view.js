@@ -101,7 +101,7 @@ function point(item) {
 
 function choose(item) {
   const i = items().indexOf(item);
-  if (i < 0 || i === props.value.place) return;
+  if (i < 0 || i === (thread.placeIn(props.value.read) ?? props.value.place)) return;
   thread.pin(props.value.read, i);
   trigger("input"); // Not "select", which asks for edits.
 }

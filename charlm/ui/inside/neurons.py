@@ -127,8 +127,10 @@ def is_mlp_off(edits: str, layer: int) -> bool:
 
 
 def section(model: LanguageModel) -> dict[str, Any]:
-    """Of how many `layers` the neurons can be shown, or `why` of none."""
-    return {"layers": model.config.n_layer} if _has_neurons(model) else {"why": NO_NEURONS}
+    """Of how many `layers` the neurons can be shown, and whether ReLU is `squared`; or `why` of none."""
+    if not _has_neurons(model):
+        return {"why": NO_NEURONS}
+    return {"layers": model.config.n_layer, "squared": model.config.parts.mlp == "relu2"}
 
 
 def _has_neurons(model: LanguageModel) -> TypeGuard[AttentionModel]:

@@ -8,6 +8,7 @@ let block = null; // The one that is open,
 let neuron = null; // the neuron that is chosen: null for the most active one,
 let held = null; // at which value it is held,
 let shown = null; // and what the server told of it.
+let drawnModel = null; // The one on the screen.
 
 const heading = el("h2", { text: "Neurons" });
 const lead = el("p", {
@@ -18,10 +19,9 @@ const blocks = el("div", { class: "blocks", role: "group", "aria-label": "Block"
 const awake = el("p", { class: "awake", role: "status" });
 const list = el("div", { class: "list", role: "listbox", "aria-label": "The most active neurons" });
 const say = el("p", { class: "say", role: "status" });
-const formula = el("p", {
-  class: "hint",
-  text: "Value: ReLU² of the neuron's row of up times the normalised row of the character. Push: the last scores less those without value times the neuron's column of down, so its direct effect, as if no later block read it; less their mean, as softmax sees only differences.",
-});
+const formula = el("p", { class: "hint" });
+const tellFormula = (squared) =>
+  `Value: ${squared ? "ReLU²" : "ReLU"} of the neuron's row of up times the normalised row of the character. Push: the last scores less those without value times the neuron's column of down, so its direct effect, as if no later block read it; less their mean, as softmax sees only differences.`;
 const number = el("input", { type: "number", min: 1, step: 1, "aria-label": "Neuron", onchange: take });
 const off = el("button", { type: "button", onclick: toggle });
 const slider = el("input", { type: "range", min: 0, step: "any", "aria-label": "Held at", oninput: hold });
@@ -89,9 +89,10 @@ function point(_, i) {
 }
 
 function tellNeuron({ neuron, value, up, down }) {
-  const found = Math.sqrt(value).toFixed(2);
+  const { squared } = props.value;
+  const found = (squared ? Math.sqrt(value) : value).toFixed(2);
   if (!value) {
-    say.textContent = `Neuron ${neuron} found nothing here: ReLU² makes its value 0, and it pushes nothing.`;
+    say.textContent = `Neuron ${neuron} found nothing here: ReLU${squared ? "²" : ""} makes its value 0, and it pushes nothing.`;
     return;
   }
   if (isSwitchedOff(neuron)) {
@@ -99,7 +100,7 @@ function tellNeuron({ neuron, value, up, down }) {
     return;
   }
   say.replaceChildren(
-    `Neuron ${neuron} found ${found} here; squared, ${value.toFixed(2)}. By itself it pushes up `,
+    `Neuron ${neuron} found ${found} here${squared ? `; squared, ${value.toFixed(2)}` : ""}. By itself it pushes up `,
     ...listed(up),
     " and down ",
     ...listed(down),
@@ -231,7 +232,10 @@ function draw() {
     root.replaceChildren(...(v?.why ? [heading, el("p", { class: "hint", text: v.why })] : []));
     return;
   }
+  if (v.model !== drawnModel) [neuron, held] = [null, null];
+  drawnModel = v.model;
   if (!(block <= v.layers) || block === null) [block, neuron, held] = [v.layers, null, null];
+  formula.textContent = tellFormula(v.squared);
   drawBlocks(v.layers);
   if (!columns.isConnected) {
     problem.textContent = "Reading the neurons …";

@@ -12,6 +12,7 @@ const TINT = 0.9;
 const LEAST = 0.05; // What a cell shows as a number.
 
 let table = null; // What the server told of two texts,
+let texts = []; // the characters of both,
 let chosen = null; // and of one of their cells.
 
 const heading = el("h2", { text: "Two texts" });
@@ -94,6 +95,7 @@ function tellTable(found, asked) {
   told.textContent = found.error ?? "";
   for (const part of [scroller, key, say, chart, formula]) part.hidden = !table;
   if (!table) return;
+  texts = [[...table.first], [...table.second]];
   drawGrid();
   tellRoute();
   showCell(table.cell);
@@ -107,11 +109,11 @@ function tellCell(found, asked) {
 
 // The character at a place: both, where the texts differ.
 function charAt(i) {
-  const [a, b] = [table.first[i], table.second[i]];
+  const [a, b] = texts.map((text) => text[i]);
   return a === b ? glyphs(a) : el("span", {}, glyphs(a), "/", glyphs(b));
 }
 function spokenAt(i) {
-  const [a, b] = [table.first[i], table.second[i]].map(spoken);
+  const [a, b] = texts.map((text) => spoken(text[i]));
   return a === b ? a : `${a} or ${b}`;
 }
 
@@ -129,9 +131,10 @@ function cell(returned, layer, position) {
 }
 
 function drawGrid() {
-  grid.style.setProperty("--columns", table.first.length);
+  const [first, second] = texts;
+  grid.style.setProperty("--columns", first.length);
   const heads = (text, other) =>
-    [...text].map((char, i) =>
+    text.map((char, i) =>
       el(
         "span",
         { class: `char ${char === other[i] ? "" : "differs"}`, "aria-hidden": "true" },
@@ -141,9 +144,9 @@ function drawGrid() {
   const name = (text) => el("span", { class: "row-name", text });
   grid.replaceChildren(
     name("first text"),
-    ...heads(table.first, table.second),
+    ...heads(first, second),
     name("second text"),
-    ...heads(table.second, table.first),
+    ...heads(second, first),
     ...table.rows.flatMap((row, layer) => [
       name(row),
       ...table.returned[layer].map((x, position) => cell(x, layer, position)),
@@ -189,7 +192,7 @@ function showCell({ layer, position, bars }) {
     node.classList.toggle("target", isChosen);
     node.setAttribute("aria-pressed", isChosen);
   }
-  const at = layer * table.first.length + position;
+  const at = layer * texts[0].length + position;
   if (!grid.contains(document.activeElement)) cellWalk.begin(at);
   tellPlace(layer, position);
   reveal(cells[at]);

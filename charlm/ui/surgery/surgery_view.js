@@ -1,5 +1,5 @@
 // Operating on a model: its switches, and what they do to its loss, to the learner's text, and to what it writes.
-const { el, latest, surgery, switches, lossBars, hurt, pair } = window.charlm;
+const { el, latest, trouble, surgery, switches, lossBars, hurt, pair } = window.charlm;
 const root = element.querySelector(".surgery_view");
 const INVITATION = "Nothing is changed. Make all heads plain averages: does it still write?";
 
@@ -79,16 +79,20 @@ function showDescription(answer) {
   const isKnown = "n_layer" in answer;
   root.inert = false;
   // What was shown before stays on the screen beside what is wrong with the edits.
-  if (!isKnown && !(answer.error && asked.edits && root.firstChild)) {
+  const isDrawn = heading.isConnected;
+  if (!isKnown && !(answer.error && (asked.edits || answer.isLost) && isDrawn)) {
     described = null;
-    root.replaceChildren();
+    root.replaceChildren(
+      ...(answer.isLost ? [el("p", { class: "hint" }, ...trouble(answer, describe))] : []),
+    );
     texts.want(null);
     return;
   }
   described = isKnown ? { ...answer, model: asked.model } : { ...described, changed: null };
-  if (!root.firstChild) root.append(...parts);
+  if (!isDrawn) root.replaceChildren(...parts);
   if (isKnown) board.show(answer, answer.settings);
-  sentence.textContent = answer.error ?? (isChanged() ? answer.sentence : INVITATION);
+  if (answer.error) sentence.replaceChildren(...trouble(answer, describe));
+  else sentence.textContent = isChanged() ? answer.sentence : INVITATION;
   showEffects();
 }
 
@@ -120,7 +124,11 @@ function draw() {
     return;
   }
   foresee(now);
-  askDescription({ model: now.model, edits: now.edits });
+  describe();
+}
+
+function describe() {
+  askDescription({ model: asked.model, edits: asked.edits });
 }
 
 // Turns the switches at once, and ends what is shown of the edits before. Those of another model wait until the

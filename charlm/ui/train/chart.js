@@ -9,6 +9,7 @@ window.charlm.runChart = (() => {
   } = window.charlm;
   const HEIGHT = 340;
   const MARGIN = { left: 48, right: 34, top: 26, bottom: 42 };
+  const DEEPEST = 10_000; // How many times as wide as the picture the whole chart may become.
   const KINDS = {
     val: { name: "validation loss", points: (run) => run.points.map(([step, s, , val]) => [step, s, val]) },
     train: { name: "training loss", points: (run) => run.points.map(([step, s, train]) => [step, s, train]) },
@@ -127,12 +128,13 @@ window.charlm.runChart = (() => {
   // `options`: runs, kinds ("val", "train", "batch"), axis, logX, logY, lines to compare with, width, and what is
   // `zoomed`, {x, y} or null. `tell(curve, point)` says what a point is, `point(key)` hears of the one that is
   // pointed at, `zoom` of the ranges that are wanted, null for all, and `rest` of the end of a drag. Returns the
-  // picture; `mark(key)`, which marks a point and returns it; `closer(factor)`, which zooms around it; and whether
+  // picture; `mark(key)`, which marks a point and returns it; `closer(factor)`, which zooms around it, or the last one, within the whole chart; and whether
   // one is `dragging`.
   return function runChart(options, { tell, point, zoom, rest }) {
     const { width, lines, logX, logY } = options;
     const curves = curvesOf(options);
-    const range = options.zoomed ?? extent(curves, lines, options);
+    const whole = extent(curves, lines, options);
+    const range = options.zoomed ?? whole;
     const x = scaleOf(range.x, [MARGIN.left, width - MARGIN.right], logX);
     const y = scaleOf(range.y, [HEIGHT - MARGIN.bottom, MARGIN.top], logY);
     const within = ({ x: at, loss }) => at >= x.low && at <= x.high && loss >= y.low && loss <= y.high;
@@ -176,9 +178,20 @@ window.charlm.runChart = (() => {
       },
     });
     picture.addEventListener("dblclick", () => zoom(null));
+    const middle = { cx: width / 2, cy: HEIGHT / 2 };
     function closer(factor) {
-      const at = (name) => Number((marked ?? points.at(-1))?.circle.getAttribute(name));
-      zoom({ x: x.around(at("cx"), factor), y: y.around(at("cy"), factor) });
+      if (factor < 1 && x.place(whole.x[1]) - x.place(whole.x[0]) > DEEPEST * width) return;
+      const circle = (marked ?? points.at(-1))?.circle;
+      const ranges = {};
+      for (const [axis, scale, name] of [
+        ["x", x, "cx"],
+        ["y", y, "cy"],
+      ]) {
+        const [low, high] = scale.around(Number(circle?.getAttribute(name) ?? middle[name]), factor);
+        ranges[axis] = [Math.max(low, whole[axis][0]), Math.min(high, whole[axis][1])];
+      }
+      const isWhole = ["x", "y"].every((axis) => `${ranges[axis]}` === `${whole[axis]}`);
+      zoom(isWhole ? null : ranges);
     }
     return {
       picture,

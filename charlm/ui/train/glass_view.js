@@ -1,6 +1,7 @@
 // One training step of the bigram table: the batch, a picture of the whole table for each stage of the step, and
 // under each the formula of the cell that is pointed at.
-const { el, svg, glyphs, floats, count, many, percent, scale, heat, heatMap, walk, asker } = window.charlm;
+const { el, svg, glyphs, floats, count, many, percent, scale, heat, heatMap, walk, asker, trouble } =
+  window.charlm;
 const root = element.querySelector(".glass_view");
 const CHART_HEIGHT = 150;
 const MARGIN = { left: 38, right: 12, top: 14, bottom: 22 };
@@ -416,10 +417,14 @@ const ask = asker(root, (asked) => server.one_step(asked), tell);
 
 function tell(answer, { text }) {
   if (text !== props.value?.text) return;
-  problem.textContent = answer.error ?? "";
-  body.hidden = Boolean(answer.error);
-  if (answer.error) return;
-  if (text !== shown?.text) pinned = null;
+  const isOther = text !== shown?.text;
+  problem.replaceChildren(...(answer.error ? trouble(answer, () => want(step)) : []));
+  body.hidden = Boolean(answer.error && isOther);
+  if (answer.error) {
+    if (!isOther) step = shown.step;
+    return;
+  }
+  if (isOther) pinned = null;
   shown = { text, ...decode(answer) };
   drawAll();
 }

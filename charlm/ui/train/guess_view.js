@@ -2,9 +2,11 @@
 const { el, runs, badges } = window.charlm;
 const root = element.querySelector(".guess_view");
 let drawn = "";
+let known = ""; // The ids of the rivals: a guess holds among these alone.
 
 function choice(id, ...label) {
   const input = el("input", { type: "radio", name: "guess", value: id, onchange: () => choose(id) });
+  input.checked = runs.guessed() === id;
   return el("label", {}, input, ...label);
 }
 
@@ -18,7 +20,9 @@ function draw() {
   const shape = JSON.stringify(rivals);
   if (shape === drawn) return;
   drawn = shape;
-  runs.guess("");
+  const ids = rivals.map(({ id }) => id).join(" ");
+  if (ids !== known && runs.guessed()) choose("");
+  known = ids;
   if (!rivals.length) {
     root.replaceChildren();
     return;

@@ -171,9 +171,10 @@ function figure({ key, title, healthy, well, said }) {
   );
 }
 
-function drawCharts() {
+const focusedChart = () => drawn.findIndex(({ rects }) => rects.includes(document.activeElement));
+
+function drawCharts(focused = focusedChart()) {
   if (!shown || !charts.clientWidth) return;
-  const focused = drawn.findIndex(({ rects }) => rects.includes(document.activeElement));
   drawn = shown.measures.map((measure, i) => {
     const box = charts.children[i].querySelector(".box");
     return chart(measure, box, box.clientWidth);
@@ -193,11 +194,12 @@ function draw() {
   shown = v;
   const names = v.measures[0].series.map((line) => line.name);
   legend.replaceChildren(...names.map((name) => entry(name, names)));
+  const focused = focusedChart();
   charts.replaceChildren(...v.measures.map(figure));
   if (!panel.isConnected) root.replaceChildren(panel);
-  drawCharts();
+  drawCharts(focused);
 }
 
-new ResizeObserver(drawCharts).observe(charts);
+new ResizeObserver(() => drawCharts()).observe(charts);
 watch("value", draw);
 draw();

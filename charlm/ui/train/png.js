@@ -8,16 +8,16 @@ window.charlm.pngOf = async (picture, background) => {
     const style = getComputedStyle(drawn[i]);
     for (const name of STYLES) node.style.setProperty(name, style.getPropertyValue(name));
   }
+  const [width, height] = [2 * picture.clientWidth, 2 * picture.clientHeight];
   const text = new XMLSerializer().serializeToString(copy);
   const image = new Image();
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
   await image.decode();
   const canvas = document.createElement("canvas");
-  canvas.width = 2 * picture.clientWidth;
-  canvas.height = 2 * picture.clientHeight;
+  Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d");
   context.fillStyle = background;
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  context.drawImage(image, 0, 0, canvas.width, canvas.height);
+  context.fillRect(0, 0, width, height);
+  context.drawImage(image, 0, 0, width, height);
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 };

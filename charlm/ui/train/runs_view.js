@@ -116,7 +116,26 @@ function outcome({ state, loss, measured }) {
   return said;
 }
 
-function runRow(run, isChosen) {
+const rows = new Map(); // By the ids of the runs: what is drawn of each, and the cells that change as it learns.
+
+// The rows of a run. They stay while it learns, so that a press on one of them is not lost.
+function rowsOf(run, isChosen) {
+  const { id, name, number, differs, state, error } = run;
+  const shape = JSON.stringify([name, number, differs, state, error, isChosen]);
+  if (rows.get(id)?.shape !== shape) {
+    const cells = ["validation loss", "steps", "time"].map((label) => el("td", { "data-label": label }));
+    const row = runRow(run, isChosen, cells);
+    rows.set(id, { shape, cells, nodes: isChosen ? [row, actions(run)] : [row] });
+  }
+  const { cells, nodes } = rows.get(id);
+  const [loss, steps, time] = cells;
+  loss.replaceChildren(...outcome(run));
+  steps.textContent = count(run.step);
+  time.textContent = duration(run.seconds);
+  return nodes;
+}
+
+function runRow(run, isChosen, cells) {
   const onChart = check("", !hidden.has(run.id), (on) => {
     hidden[on ? "delete" : "add"](run.id);
     drawChart();
@@ -134,9 +153,7 @@ function runRow(run, isChosen) {
     { "data-run": run.id, class: isChosen ? "chosen" : "" },
     el("td", {}, onChart),
     el("th", { scope: "row" }, name, differs ? el("span", { class: "differs hint", text: run.differs }) : ""),
-    el("td", { "data-label": "validation loss" }, ...outcome(run)),
-    el("td", { "data-label": "steps", text: count(run.step) }),
-    el("td", { "data-label": "time", text: duration(run.seconds) }),
+    ...cells,
   );
 }
 
@@ -182,11 +199,11 @@ function keepFocus(draw) {
 }
 
 function drawList({ runs: listed, chosen }) {
-  body.replaceChildren(
-    ...listed.flatMap((run) =>
-      run.id === chosen ? [runRow(run, true), actions(run)] : [runRow(run, false)],
-    ),
-  );
+  const ids = new Set(listed.map(({ id }) => id));
+  for (const id of rows.keys()) if (!ids.has(id)) rows.delete(id);
+  const nodes = listed.flatMap((run) => rowsOf(run, run.id === chosen));
+  const stay = nodes.length === body.children.length && nodes.every((node, i) => node === body.children[i]);
+  if (!stay) body.replaceChildren(...nodes);
   const differ = listed.length > 1 ? "below each name is what differs between them" : "";
   table.caption.textContent = `${many(listed.length, "run")}${differ && `; ${differ}`}. ≈ is an estimate.`;
 }
@@ -271,7 +288,8 @@ function drawChart() {
   box.replaceChildren(chart.picture);
   const found = chart.mark(pointed);
   if (found && focused) found.circle.focus({ preventScroll: true });
-  say.textContent = found?.told ?? "Point at a curve to read it; draw a rectangle to enlarge it.";
+  const told = found?.told ?? "Point at a curve to read it; draw a rectangle to enlarge it.";
+  if (say.textContent !== told) say.textContent = told;
   all.disabled = zoomed === null;
 }
 
