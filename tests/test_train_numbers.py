@@ -126,6 +126,14 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
+def test_a_loss_without_the_mask_is_told_to_say_nothing(run: Run):
+    run.recipe = presets.recipe("layernorm", {**TINY, "causal": False})
+    run.evaluations = evaluations((4.2, 4.2), (0.1, 0.1))
+    first, *others = numbers.history(run)["said"]
+    assert first == numbers.UNMASKED
+    assert "bigram" not in " ".join(others) and "repeats itself" not in " ".join(others)
+
+
 def test_each_loss_is_told_for_what_it_is(run: Run):
     told = numbers.history(run)["said"]
     assert "At about step 100 the validation loss falls below 2.50" in told[0]

@@ -32,7 +32,7 @@ class Parts:
     mlp: str = "relu"
     """What each character does on its own after it has looked back; `relu2` is ReLU²."""
     residual: bool = True
-    """What attention and MLP answer is added to their input; otherwise it replaces it."""
+    """What attention and MLP give out is added to what they read; otherwise it replaces it."""
     norm: str = "layernorm"
     """What the input of attention, of the MLP and of the logits goes through."""
     positions: str = "learned"

@@ -49,7 +49,8 @@ RUNGS = (
     Rung(
         "residual",
         "Residual connections",
-        "What a part answers is added to its input, so that gradients reach the first block undiminished.",
+        "What a part gives out is added to what it reads, so that gradients reach the first block "
+        "undiminished.",
         {"residual": True},
     ),
     Rung("layernorm", "LayerNorm", "Each part reads its input normalised.", {"norm": "layernorm"}),
@@ -74,8 +75,13 @@ RUNGS = (
         "Queries and keys are turned by their positions, in place of a learned row for each.",
         {"positions": "rotary"},
     ),
-    Rung("rmsnorm", "RMSNorm", "Only the length is normalised: no mean, no gains.", {"norm": "rmsnorm"}),
-    Rung("relu2", "ReLU²", "The neurons of the MLP answer with their square.", {"mlp": "relu2"}),
+    Rung(
+        "rmsnorm",
+        "RMSNorm",
+        "Each row is divided by its root mean square: no mean, no gains.",
+        {"norm": "rmsnorm"},
+    ),
+    Rung("relu2", "ReLU²", "What leaves ReLU in the MLP is squared.", {"mlp": "relu2"}),
     Rung(
         "qk-norm", "QK-norm", "Queries and keys are normalised before they are compared.", {"qk_norm": True}
     ),

@@ -51,9 +51,10 @@ class Api:
         return self._service.get(model).tokenizer.decode(ids)
 
     def attention(self, text: str, model: str = "gpt", layer: int = 0, head: int = 0) -> dict[str, Any]:
-        """How one head looks at the end of a text: the characters read, its raw scores q·k/√d and its
-        weights after mask and softmax. Both are matrices of the given shape and dtype, their bytes row by
-        row in base64: numpy.frombuffer(base64.b64decode(weights), dtype).reshape(shape)."""
+        """How one head looks at the end of a text, layers and heads counted from 0: the characters read,
+        its raw scores q·k/√d and its weights after mask and softmax. Both are matrices of the given shape and
+        dtype, their bytes row by row in base64:
+        numpy.frombuffer(base64.b64decode(weights), dtype).reshape(shape)."""
         check_chars("A text", text, MAX_TEXT_CHARS)
         return attention.compact(attention.explain(self._service.get(model), text), layer, head)
 

@@ -22,7 +22,8 @@ TERMS = {
     "to what came, on average. The lower, the better.",
     "nats": "The unit of a loss whose logarithm is the natural one. A loss of x nats is that of a guess "
     "among e^x equally likely characters: 1.44 nats are as unsure as a choice among 4.2.",
-    "head": "One way of looking back: every position takes from those before it, by weights that sum to one.",
+    "head": "One way of looking back: every position takes from itself and those before it, by "
+    "weights that sum to one.",
     "attention": "A weighted average of the past, whose weights each position computes for itself.",
     "step": "One look at a batch: the model guesses, is told, and every parameter moves a little.",
 }

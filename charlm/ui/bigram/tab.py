@@ -17,7 +17,7 @@ INTRO = """
 How far does one character get you? The simplest [[language model]] looks at one character and guesses the
 next.
 
-It is one table: the row of a character says how likely each other is to come next. Training started from
+It is one table: the row of a character says how likely each character is to come next. Training started from
 random numbers and never counted anything. Compare what it **learned** with what can be **counted**. *Try:*
 click a row of the grid, then lower the [[temperature]].
 """

@@ -28,9 +28,9 @@ from charlm.ui.theme import view
 INTRO = """
 This is the way from your text to a guess at its next character. Only one character's way is shown, the
 last one's or that of the one you click: through each part of the model, until there is a score for every
-character that might come next. [[softmax|Softmax]] makes probabilities of these scores, the [[logits]], and
-from what is left of these one character is drawn. *Try:* click a character in the middle of a word, then one
-at its beginning: where is the model surer? Then lower the [[temperature]].
+character that might come next. [[softmax|Softmax]] makes probabilities of these scores, the [[logits]].
+Top-k and top-p cut some off, and one character is drawn from the rest. *Try:* click a character in the
+middle of a word, then one at its beginning: where is the model surer? Then lower the [[temperature]].
 """
 
 

@@ -90,8 +90,8 @@ KNOBS = (
         "residual",
         PARTS,
         "Residual connections",
-        "What attention and MLP answer is added to their input. Without, it replaces it, and a gradient has "
-        "to get through every part to reach the first.",
+        "What attention and MLP give out is added to what they read. Without this, it replaces what they "
+        "read, and a gradient has to get through every part to reach the first.",
         with_or_without("residual connections"),
     ),
     Knob(
@@ -99,7 +99,7 @@ KNOBS = (
         PARTS,
         "Normalisation",
         "Each part reads its input scaled to one size: LayerNorm also takes off the mean and learns gains, "
-        "RMSNorm only divides by the length.",
+        "RMSNorm, as it is here, only divides by the root mean square.",
         chosen("normalisation"),
     ),
     Knob(
@@ -220,7 +220,7 @@ KNOBS = (
         "warmup_steps",
         LEARNING,
         "Steps of warm-up",
-        "So many steps the rate takes to rise from zero, while the first gradients are wild.",
+        "How many steps the rate takes to rise from zero, while the first gradients are wild.",
         lambda value: f"with {plural(value, 'step')} of warm-up" if value else "without warm-up",
     ),
     Knob(

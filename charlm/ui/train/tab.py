@@ -22,9 +22,9 @@ INTRO = """
 How does a model learn? It guesses the next character, is told what came, and adjusts every number a little,
 thousands of times.
 
-How badly it guesses is the [[loss]], in [[nats]]: a model that knows nothing is as unsure as there are
-characters, and each [[step]] makes it a little surer. *Try:* train the small GPT for a minute and watch
-gibberish turn into words. Then say what you expect, take one of its parts away, train again, and compare.
+How badly it guesses is the [[loss]], in [[nats]]: a model that knows nothing picks blindly among
+all characters, and each [[step]] makes it a little surer. *Try:* train the small GPT for a minute and watch
+gibberish turn into words. Then take one of its parts away, guess what that does, train again, and compare.
 """
 
 
