@@ -54,7 +54,8 @@ def test_as_long_as_nothing_is_measured_there_is_nothing_to_show():
 @pytest.mark.parametrize(
     ("key", "layer", "value", "said"),
     [
-        ("gradient", "layer_1", 1e-3, "It vanishes on its way: 0.5 in layer 2, 0.001 in layer 1."),
+        ("gradient", "layer_1", 1e-3, "It vanishes on its way back: 0.5 in layer 2, 0.001 in layer 1."),
+        ("gradient", "layer_2", 1e-3, "It grows on its way back: 0.5 in layer 1, 0.001 in layer 2."),
         ("gradient", "layer_1", 1e3, "It is 1e+03 now, 1,000 times its median: it explodes."),
         ("activation", "layer_2", 20.0, "They explode: 1 in layer 1, 20 in layer 2."),
         ("activation", "layer_1", 0.01, "They vanish: 1 in embedding, 0.01 in layer 1."),

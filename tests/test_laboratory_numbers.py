@@ -153,6 +153,18 @@ def test_a_run_that_diverged_has_lost():
     assert told["right"] == 1 and "“run 2” ended nowhere: it diverged" in told["said"]
 
 
+def test_of_two_runs_that_diverged_neither_has_won():
+    first, second = run_of(1, 2.0), run_of(2, 1.0, guess=THIS)
+    first.state = second.state = "diverged"
+    told = comparison.guesses([first, second])
+    assert told["of"] == 0 and "Both" in told["said"]
+
+
+def test_the_rate_of_an_optimizer_that_is_not_used_is_no_difference():
+    runs = [run_of(1, preset="relu2"), run_of(2, preset="small", changes={"optimizer": "adamw"})]
+    assert not any("Muon" in said for said in comparison.differences(runs))
+
+
 def test_only_runs_of_the_same_text_are_rivals():
     runs = [run_of(1, 2.0), run_of(2, 2.0), run_of(3, 2.0)]
     runs[1].text_id = runs[2].text_id = "mine"

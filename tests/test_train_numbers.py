@@ -72,6 +72,12 @@ def test_a_forecast_counts_from_the_start_to_the_last_measured_loss():
     )
 
 
+def test_a_forecast_of_seconds_knows_the_most_steps():
+    told = foresee(SECONDS, limits.MAX_RUN_SECONDS)
+    assert told["steps"] == limits.MAX_STEPS
+    assert told["seconds"] < limits.MAX_RUN_SECONDS
+
+
 def test_a_run_that_would_take_too_long_is_foretold_to_be_cut():
     huge = {"block_size": 256, "n_layer": 8, "n_head": 8, "n_embd": 384, "batch_size": 8}
     told = foresee(STEPS, 5000, **huge)
@@ -130,6 +136,7 @@ def test_a_loss_without_the_mask_is_told_to_say_nothing(run: Run):
     run.recipe = presets.recipe("layernorm", {**TINY, "causal": False})
     run.evaluations = evaluations((4.2, 4.2), (0.1, 0.1))
     first, *others = numbers.history(run)["said"]
+    assert numbers.history(run)["crossing"] is None
     assert first == numbers.UNMASKED
     assert "bigram" not in " ".join(others) and "repeats itself" not in " ".join(others)
 

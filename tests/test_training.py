@@ -100,8 +100,15 @@ def test_a_time_limit_ends_a_run(corpus: Corpus, tokenizer: CharTokenizer):
     )
     trainer = new_trainer(corpus, tokenizer, options)
     last = list(trainer.run())[-1]
-    assert last.done >= 1
+    assert last.done == 1
     assert 0 < trainer.step < 10**6
+
+
+def test_a_rate_is_never_negative_however_long_an_evaluation_took(corpus: Corpus, tokenizer: CharTokenizer):
+    trainer = new_trainer(corpus, tokenizer, TrainingOptions(steps=10, seconds=1.0, batch_size=4))
+    trainer.seconds = 1.5
+    trainer.train_step()
+    assert all(group["lr"] == 0 for optimizer in trainer.optimizers for group in optimizer.param_groups)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(

@@ -1,8 +1,9 @@
 """Between stages 2 and 3: a transformer put together from parts, so that each can be tried without.
 
 With all of a GPT's parts it is the GPT of `gpt.py`, with those of the heads alone the model of
-`attention.py`. The rungs of the ladder between the two, and what the laboratory makes, are models of this
-file. A part is chosen once, when the model is built; no forward pass asks for its configuration.
+`attention.py`, but for the bias of its last layer. The rungs of the ladder between the two, and what the
+laboratory makes, are models of this file. A part is chosen once, when the model is built; no forward pass
+asks for its configuration.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, replace
 
 from charlm.corpus import TRAIN_FRACTION, Corpus
-from charlm.service.limits import MAX_RUN_SECONDS, SECONDS_A_LOSS
+from charlm.service.limits import MAX_RUN_SECONDS, MAX_STEPS, SECONDS_A_LOSS
 from charlm.tokenizer import CharTokenizer
 from charlm.training import presets
 from charlm.training.cost import operations
@@ -41,10 +41,11 @@ def forecast(
     recipe: Recipe, steps: int | None, seconds: float | None, evaluations: int, chars: int
 ) -> Forecast:
     """About what a run of so many `steps` or `seconds` takes, evaluated so often on a text of so many
-    `chars`."""
+    `chars`. One of so many seconds ends after `MAX_STEPS` steps, too."""
     step = seconds_per_step(recipe)
     evaluating = evaluations * _evaluation_seconds(recipe)
-    asked = seconds or 0.0 if steps is None else steps * step + evaluating
+    whole = (MAX_STEPS if steps is None else steps) * step + evaluating
+    asked = min(seconds or 0.0, whole) if steps is None else whole
     learning = min(MAX_RUN_SECONDS, asked)
     cut = learning < asked
     reached = steps if steps is not None and not cut else max(1.0, (learning - evaluating) / step)

@@ -216,11 +216,11 @@ class TrainingRuns:
         running = [run for run in self._runs if run.state == "running"]
         places = Counter(self._client(run) for run in running)
         for run in self._line():
+            if places[self._client(run)] >= limits.MAX_RUNNING_RUNS_A_CLIENT:
+                continue
             held = run.held_bytes + sum(other.held_bytes for other in running)
             if len(running) >= self.max_running or (running and held > limits.MAX_HELD_BYTES):
                 return
-            if places[self._client(run)] >= limits.MAX_RUNNING_RUNS_A_CLIENT:
-                continue
             places[self._client(run)] += 1
             running.append(run)
             run.state = "running"

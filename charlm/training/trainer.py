@@ -298,7 +298,7 @@ class Trainer:
     def done(self) -> float:
         """The part of the run that lies behind, 1 at its end."""
         in_time = self.seconds / self.options.seconds if self.options.seconds else 0.0
-        return max(self.step / self.options.steps, in_time)
+        return min(1.0, max(self.step / self.options.steps, in_time))
 
     def train_step(self) -> float:
         """Learns from one batch and returns its loss in nats per character. Raises `DivergedError`."""
@@ -409,7 +409,7 @@ class Trainer:
             x, y = get_batch(data, self.options.eval_blocks, self.model.config.block_size, chunks)
             losses.append(self.average(x.to(self.device), y.to(self.device))[1].item())
         if any(map(has_diverged, losses)) or not _is_sound(self.average):
-            raise self._diverged(losses[-1])
+            raise self._diverged(next(filter(has_diverged, losses), losses[-1]))
         steps = stream(self.average, max_new_chars=SAMPLE_CHARS, temperature=0.8, seed=self.options.seed)
         idx = self.val_data[None, : min(WATCHED_CHARS, self.model.config.block_size)].long()
         watched = self.model.tokenizer.decode(idx[0].tolist())

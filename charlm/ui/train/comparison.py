@@ -21,9 +21,10 @@ DRAWN_BATCHES = 150
 
 
 def settings_of(run: Run) -> dict[str, Any]:
-    """What the switches of a run were set to."""
+    """What the switches of a run were set to: those that it had a use for."""
     settings = run.recipe.settings()
-    return {name: settings[name] for name in knobs.of_preset(run.recipe.preset)}
+    unused = set() if settings["optimizer"] == "muon" else {"muon_learning_rate"}
+    return {name: settings[name] for name in knobs.of_preset(run.recipe.preset) if name not in unused}
 
 
 def changes_of(run: Run) -> dict[str, Any]:
@@ -128,6 +129,8 @@ def verdict(run: Run, runs: Sequence[Run]) -> tuple[bool | None, str]:
     if all(r.text_id != run.text_id for r in others):
         return None, "The two runs read different texts, so their losses cannot be compared."
     other = min((r for r in others if r.text_id == run.text_id), key=_ending)
+    if _ending(run) == _ending(other) == math.inf:
+        return None, f"Both “{run.name}” and “{other.name}” diverged: neither ends lower."
     right = (_ending(run) < _ending(other)) == (run.guess == THIS)
     guessed = run if run.guess == THIS else other
     return right, (

@@ -93,15 +93,18 @@ def _inner(measures: Measures) -> list[LayerMeasures]:
 def _gradient(measures: list[Measures]) -> Verdict:
     """Of the step that was measured last."""
     now, usual = measures[-1]["gradient_norm"], median(m["gradient_norm"] for m in measures)
-    if now > EXPLODING * usual:
+    if now > EXPLODING * usual > 0:
         return False, f"It is {now:.2g} now, {now / usual:,.0f} times its median: it explodes."
-    layers = sorted(_inner(measures[-1]), key=lambda layer: layer["gradient"])
+    inner = _inner(measures[-1])
+    layers = sorted(inner, key=lambda layer: layer["gradient"])
     least, most = layers[0], layers[-1]
     if now < 1e-4:
         return False, f"All layers together have {now:.1g}: it vanishes, and hardly anything is learned."
     if most["gradient"] > VANISHING * least["gradient"]:
+        # It comes from the last layer.
+        how = "grows" if inner.index(most) < inner.index(least) else "vanishes"
         return False, (
-            f"It vanishes on its way: {most['gradient']:.2g} in {most['name']}, "
+            f"It {how} on its way back: {most['gradient']:.2g} in {most['name']}, "
             f"{least['gradient']:.2g} in {least['name']}."
         )
     return True, f"All layers together have {now:.2g} now, their median is {usual:.2g}: healthy."

@@ -117,7 +117,7 @@ def history(run: Run) -> dict[str, Any]:
         "seed": run.recipe.options.seed,
         "evaluations": evaluations,
         "baselines": run.baselines,
-        "crossing": crossing(run.evaluations, run.baselines.get("bigram")),
+        "crossing": None if _is_cheating(run) else crossing(run.evaluations, run.baselines.get("bigram")),
         "said": sentences(run, measured),
     }
 
@@ -179,10 +179,15 @@ def by_heart(evaluations: Sequence[Mapping[str, Any]]) -> str:
     return ""
 
 
+def _is_cheating(run: Run) -> bool:
+    """Whether a run's model sees what it is to predict."""
+    parts = run.recipe.parts
+    return parts is not None and not parts.causal
+
+
 def sentences(run: Run, measured: Mapping[str, float] | None) -> list[str]:
     """What the curve of a run tells, and where its numbers come from."""
-    parts = run.recipe.parts
-    is_cheating = parts is not None and not parts.causal
+    is_cheating = _is_cheating(run)
     said = [UNMASKED] if is_cheating else []
     bigram = run.baselines.get("bigram")
     step = None if is_cheating else crossing(run.evaluations, bigram)
