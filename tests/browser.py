@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -105,6 +106,14 @@ def pick(page: Page, menu: str, choice: str) -> None:
         except WaitedTooLong:
             page.locator(f"#{menu} input").blur()
     pytest.fail(f"{choice!r} is not in the menu {menu!r}")
+
+
+def bring(page: Page, path: Path) -> None:
+    """Brings a packed model back on the Train tab."""
+    open_tab(page, "Train")
+    page.get_by_text("Keep it, or bring one back").click()
+    page.locator("#train-bring input[type=file]").set_input_files(path)
+    page.locator("#train-notes", has_text="The model is here").wait_for()
 
 
 def wait_until_trained(page: Page) -> None:

@@ -24,7 +24,7 @@ from charlm.tokenizer import CharTokenizer
 from charlm.training.trainer import Trainer, TrainingOptions
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Playwright
+    from playwright.sync_api import Browser, Page, Playwright
 
 # Models this small are slower on two threads than on one.
 torch.set_num_threads(1)
@@ -120,6 +120,21 @@ def url(coverage_setting: dict[str, str]) -> Iterator[str]:
     """The address of the app, started as its user starts it."""
     with serving("app.py", **coverage_setting) as (url, _):
         yield url
+
+
+@pytest.fixture(scope="module")
+def page(request: pytest.FixtureRequest, url: str, chromium: Browser) -> Iterator[Page]:
+    """A page for all tests of a file that leave it as they found it, opened by the file's own `opened`:
+    opening takes longer than most tests."""
+    with request.module.opened(url, chromium) as page:
+        yield page
+
+
+@pytest.fixture
+def fresh(request: pytest.FixtureRequest, url: str, chromium: Browser) -> Iterator[Page]:
+    """Such a page for one test alone."""
+    with request.module.opened(url, chromium) as page:
+        yield page
 
 
 @pytest.fixture

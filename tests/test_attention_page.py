@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from browser import DESK, PHONE, open_tab, pick, watched_page
@@ -30,7 +31,7 @@ TEXT = "To be, or not\nto be"
 PLACE = 11
 
 
-@pytest.fixture(scope="module")
+@contextmanager
 def opened(url: str, chromium: playwright.Browser) -> Iterator[Page]:
     with watched_page(chromium, reduced_motion="reduce") as page:
         page.goto(url)
@@ -39,13 +40,13 @@ def opened(url: str, chromium: playwright.Browser) -> Iterator[Page]:
 
 
 @pytest.fixture
-def page(opened: Page) -> Page:
-    """One page for all tests that change no model: the GPT on its first text."""
-    opened.set_viewport_size(DESK)
-    if opened.locator("#attention-model input").input_value() != GPT:
-        pick(opened, "attention-model", GPT)
-    show(opened, FIRST_TEXT)
-    return opened
+def page(page: Page) -> Page:
+    """The shared page, for tests that change no model: the GPT on its first text."""
+    page.set_viewport_size(DESK)
+    if page.locator("#attention-model input").input_value() != GPT:
+        pick(page, "attention-model", GPT)
+    show(page, FIRST_TEXT)
+    return page
 
 
 def show(page: Page, text: str) -> None:

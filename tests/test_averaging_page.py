@@ -21,17 +21,11 @@ Page = playwright.Page
 
 @contextmanager
 def opened(url: str, chromium: playwright.Browser, **options: object) -> Iterator[Page]:
+    """Shared by the tests on a desk: each has it `show` what it needs."""
     with watched_page(chromium, **options) as page:
         page.goto(url)
         open_tab(page, "Averaging")
         page.locator("#averaging td").first.wait_for()
-        yield page
-
-
-@pytest.fixture(scope="module")
-def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
-    """One page for all tests on a desk: each has it `show` what it needs."""
-    with opened(url, chromium) as page:
         yield page
 
 

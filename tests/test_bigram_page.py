@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from browser import DESK, PHONE, open_tab, pick, set_number, wait_until_trained, watched_page
+from browser import DESK, PHONE, bring, open_tab, pick, set_number, wait_until_trained, watched_page
 from playwright.sync_api import Locator
 
 import charlm
@@ -29,21 +29,9 @@ Page = playwright.Page
 
 @contextmanager
 def opened(url: str, chromium: playwright.Browser) -> Iterator[Page]:
+    """Shared by the tests that choose no other character, model or temperature."""
     with watched_page(chromium, reduced_motion="reduce", has_touch=True) as page:
         page.goto(url)
-        yield page
-
-
-@pytest.fixture(scope="module")
-def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
-    """One page for all tests that choose no other character, model or temperature."""
-    with opened(url, chromium) as page:
-        yield page
-
-
-@pytest.fixture
-def fresh(url: str, chromium: playwright.Browser) -> Iterator[Page]:
-    with opened(url, chromium) as page:
         yield page
 
 
@@ -229,13 +217,6 @@ def test_ones_own_bigram_is_shown_once_it_is_trained(fresh: Page):
     pick(page, "bigram-model", "Bigram table")
     expect(page.locator("[data-loss=uniform] .bar-value")).to_have_text("4.174")
     expect(page.locator("#bigram-next h2")).to_have_text("What follows a")
-
-
-def bring(page: Page, path: Path) -> None:
-    open_tab(page, "Train")
-    page.get_by_text("Keep it, or bring one back").click()
-    page.locator("#train-bring input[type=file]").set_input_files(path)
-    expect(page.locator("#train-notes")).to_contain_text("The model is here")
 
 
 def packed(V: int, record: dict[str, object], folder: Path) -> Path:

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from browser import DESK, PHONE, needs_axe, open_tab, pick, set_number, violations, watched_page
+from browser import DESK, PHONE, bring, needs_axe, open_tab, pick, set_number, violations, watched_page
 from conftest import TINY
 
 import charlm
@@ -29,7 +30,7 @@ GPT = "GPT, six layers"
 TEXT = "My noble lord, I would not spea"
 
 
-@pytest.fixture(scope="module")
+@contextmanager
 def opened(url: str, chromium: playwright.Browser) -> Iterator[Page]:
     with watched_page(chromium, reduced_motion="reduce") as page:
         page.goto(f"{url}#inside")
@@ -38,27 +39,20 @@ def opened(url: str, chromium: playwright.Browser) -> Iterator[Page]:
 
 
 @pytest.fixture
-def fresh(url: str, chromium: playwright.Browser) -> Iterator[Page]:
-    with watched_page(chromium, reduced_motion="reduce") as page:
-        page.goto(url)
-        yield page
-
-
-@pytest.fixture
-def page(opened: Page) -> Page:
-    """One page for all tests: the GPT as it was, on the first text, at the first settings."""
-    opened.set_viewport_size(DESK)
-    if opened.locator("#inside-edits textarea").input_value():
-        opened.get_by_role("button", name="As it was").click()
-    expect(opened.locator("#inside-edits textarea")).to_have_value("")
-    if opened.locator("#inside-model input").input_value() != GPT:
-        pick(opened, "inside-model", GPT)
-    opened.locator("#inside-text textarea").fill(TEXT)
-    set_number(opened, "inside-temperature", "1")
-    set_number(opened, "inside-k", "0")
-    expect(opened.locator("#inside-network .part")).to_have_count(9)
-    expect(opened.locator("#inside-network .changes")).to_have_count(0)
-    return opened
+def page(page: Page) -> Page:
+    """The shared page: the GPT as it was, on the first text, at the first settings."""
+    page.set_viewport_size(DESK)
+    if page.locator("#inside-edits textarea").input_value():
+        page.get_by_role("button", name="As it was").click()
+    expect(page.locator("#inside-edits textarea")).to_have_value("")
+    if page.locator("#inside-model input").input_value() != GPT:
+        pick(page, "inside-model", GPT)
+    page.locator("#inside-text textarea").fill(TEXT)
+    set_number(page, "inside-temperature", "1")
+    set_number(page, "inside-k", "0")
+    expect(page.locator("#inside-network .part")).to_have_count(9)
+    expect(page.locator("#inside-network .changes")).to_have_count(0)
+    return page
 
 
 def expect_nothing_shown(page: Page) -> None:
@@ -329,10 +323,7 @@ def test_two_texts_may_be_of_any_characters(fresh: Page, tmp_path: Path):
     page = fresh
     checkpoints.save(build("gpt", CharTokenizer("ab😀"), TINY, seed=1), {}, tmp_path / "model")
     checkpoints.pack(tmp_path / "model", tmp_path / "faces.zip")
-    open_tab(page, "Train")
-    page.get_by_text("Keep it, or bring one back").click()
-    page.locator("#train-bring input[type=file]").set_input_files(tmp_path / "faces.zip")
-    expect(page.locator("#train-notes")).to_contain_text("The model is here")
+    bring(page, tmp_path / "faces.zip")
     open_tab(page, "Inside the model")
     pick(page, "inside-model", "faces")
     page.get_by_label("First text").fill("a😀a")

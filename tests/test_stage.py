@@ -37,24 +37,11 @@ ASKED: dict[str, Any] = {
 
 @contextmanager
 def opened(url: str, chromium: playwright.Browser) -> Iterator[Page]:
-    """The page, once it has greeted its visitor."""
+    """The page, once it has greeted its visitor: shared by the tests that `write` one text of the GPT."""
     clipboard = ["clipboard-read", "clipboard-write"]
     with watched_page(chromium, expected="status of 4", permissions=clipboard) as page:
         page.goto(url)
         expect(page.locator("#written .ch").first).to_be_attached()
-        yield page
-
-
-@pytest.fixture(scope="module")
-def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
-    """One page for all tests that `write` one text of the GPT."""
-    with opened(url, chromium) as page:
-        yield page
-
-
-@pytest.fixture
-def fresh(url: str, chromium: playwright.Browser) -> Iterator[Page]:
-    with opened(url, chromium) as page:
         yield page
 
 

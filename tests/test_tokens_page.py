@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from browser import PHONE, open_tab, pick, set_number, watched_page
+from browser import PHONE, bring, open_tab, pick, set_number, watched_page
 
 import charlm
 from charlm import checkpoints
@@ -25,22 +25,10 @@ Page = playwright.Page
 
 @contextmanager
 def opened(url: str, chromium: playwright.Browser) -> Iterator[Page]:
+    """Shared by the tests that only look."""
     with watched_page(chromium, reduced_motion="reduce", has_touch=True) as page:
         page.goto(f"{url}#tokens")
         page.locator("#tokens .token").first.wait_for()
-        yield page
-
-
-@pytest.fixture(scope="module")
-def page(url: str, chromium: playwright.Browser) -> Iterator[Page]:
-    """One page for all tests that only look."""
-    with opened(url, chromium) as page:
-        yield page
-
-
-@pytest.fixture
-def fresh(url: str, chromium: playwright.Browser) -> Iterator[Page]:
-    with opened(url, chromium) as page:
         yield page
 
 
@@ -127,10 +115,7 @@ def test_the_vocabulary_may_be_that_of_a_model_of_ones_own(fresh: Page, tmp_path
     model = build("bigram", CharTokenizer("".join(sorted(chars))), {"block_size": 8}, seed=1)
     checkpoints.save(model, {}, tmp_path / "model")
     checkpoints.pack(tmp_path / "model", tmp_path / "my letters.zip")
-    open_tab(page, "Train")
-    page.get_by_text("Keep it, or bring one back").click()
-    page.locator("#train-bring input[type=file]").set_input_files(tmp_path / "my letters.zip")
-    expect(page.locator("#train-notes")).to_contain_text("The model is here")
+    bring(page, tmp_path / "my letters.zip")
     open_tab(page, "Tokens")
     expect(page.locator("#tokens-model")).to_be_hidden()
     page.get_by_text("a model's characters").click()

@@ -44,11 +44,12 @@ def forecast(
     `chars`. One of so many seconds ends after `MAX_STEPS` steps, too."""
     step = seconds_per_step(recipe)
     evaluating = evaluations * _evaluation_seconds(recipe)
-    whole = (MAX_STEPS if steps is None else steps) * step + evaluating
+    most = MAX_STEPS if steps is None else steps
+    whole = most * step + evaluating
     asked = min(seconds or 0.0, whole) if steps is None else whole
     learning = min(MAX_RUN_SECONDS, asked)
     cut = learning < asked
-    reached = steps if steps is not None and not cut else max(1.0, (learning - evaluating) / step)
+    reached = most if learning == whole else max(1.0, (learning - evaluating) / step)
     return Forecast(reached, STARTING_SECONDS + learning + measuring_seconds(recipe, chars), cut)
 
 

@@ -136,17 +136,18 @@ window.charlm = (() => {
       node.setAttribute("aria-busy", `${question !== null}`);
       if (busy) return;
       busy = true;
-      while (wanted) {
-        const now = wanted;
-        const answer = await answered(ask(now));
-        if (wanted !== now) continue;
-        wanted = null;
-        node.setAttribute("aria-busy", "false");
+      try {
+        while (wanted) {
+          const now = wanted;
+          const answer = await answered(ask(now));
+          if (wanted !== now) continue;
+          wanted = null;
+          node.setAttribute("aria-busy", "false");
+          show(answer, now);
+        }
+      } finally {
         busy = false;
-        show(answer, now);
-        return;
       }
-      busy = false;
     };
   }
 

@@ -128,8 +128,8 @@ window.charlm.runChart = (() => {
   // `options`: runs, kinds ("val", "train", "batch"), axis, logX, logY, lines to compare with, width, and what is
   // `zoomed`, {x, y} or null. `tell(curve, point)` says what a point is, `point(key)` hears of the one that is
   // pointed at, `zoom` of the ranges that are wanted, null for all, and `rest` of the end of a drag. Returns the
-  // picture; `mark(key)`, which marks a point and returns it; `closer(factor)`, which zooms around it, or the last one, within the whole chart; and whether
-  // one is `dragging`.
+  // picture; `mark(key)`, which marks a point and returns it; `closer(factor)`, which zooms around it, or the last
+  // one, within the whole chart; and whether one is `dragging`.
   return function runChart(options, { tell, point, zoom, rest }) {
     const { width, lines, logX, logY } = options;
     const curves = curvesOf(options);

@@ -96,8 +96,7 @@ def _gradient(measures: list[Measures]) -> Verdict:
     if now > EXPLODING * usual > 0:
         return False, f"It is {now:.2g} now, {now / usual:,.0f} times its median: it explodes."
     inner = _inner(measures[-1])
-    layers = sorted(inner, key=lambda layer: layer["gradient"])
-    least, most = layers[0], layers[-1]
+    least, most = (end(inner, key=lambda layer: layer["gradient"]) for end in (min, max))
     if now < 1e-4:
         return False, f"All layers together have {now:.1g}: it vanishes, and hardly anything is learned."
     if most["gradient"] > VANISHING * least["gradient"]:

@@ -117,7 +117,7 @@ def history(run: Run) -> dict[str, Any]:
         "seed": run.recipe.options.seed,
         "evaluations": evaluations,
         "baselines": run.baselines,
-        "crossing": None if _is_cheating(run) else crossing(run.evaluations, run.baselines.get("bigram")),
+        "crossing": _crossing_of(run),
         "said": sentences(run, measured),
     }
 
@@ -185,13 +185,18 @@ def _is_cheating(run: Run) -> bool:
     return parts is not None and not parts.causal
 
 
+def _crossing_of(run: Run) -> float | None:
+    """`crossing`; None for a loss that says nothing."""
+    return None if _is_cheating(run) else crossing(run.evaluations, run.baselines.get("bigram"))
+
+
 def sentences(run: Run, measured: Mapping[str, float] | None) -> list[str]:
     """What the curve of a run tells, and where its numbers come from."""
     is_cheating = _is_cheating(run)
     said = [UNMASKED] if is_cheating else []
-    bigram = run.baselines.get("bigram")
-    step = None if is_cheating else crossing(run.evaluations, bigram)
+    step = _crossing_of(run)
     if step is not None:
+        bigram = run.baselines["bigram"]
         back = run.recipe.architecture != "bigram"
         said.append(
             f"At about step {step:,.0f} the validation loss falls below {bigram:.2f}, that of the counted "
