@@ -130,10 +130,11 @@ function drawList({ layer }) {
   awake.textContent = `Block ${layer}: ${count(shown.awake)} of ${count(shown.count)} neurons are awake at the chosen character; these are the most active.${shown.mlp_off ? " The MLP is switched off: none of them pushes anything." : ""}`;
   list.replaceChildren(...shown.most.map((entry) => row(entry, shown.most[0].value || 1)));
   const rows = [...list.children];
-  const at = rows.findIndex((r) => r.dataset.neuron === (focused ?? `${shown.chosen.neuron}`));
-  steps.begin(Math.max(0, at));
-  if (focused !== null) rows[Math.max(0, at)].focus({ preventScroll: true });
-  tellNeuron(shown.chosen);
+  const found = rows.findIndex((r) => r.dataset.neuron === (focused ?? `${shown.chosen.neuron}`));
+  const at = Math.max(0, found);
+  steps.begin(at);
+  if (focused !== null) rows[at].focus({ preventScroll: true });
+  tellNeuron(focused === null ? shown.chosen : shown.most[at]);
 }
 
 function drawChosen() {
